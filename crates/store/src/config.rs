@@ -181,6 +181,18 @@ impl Config {
                 self.schedule.lease_seconds < 3,
                 "schedule.lease_seconds must be at least 3: a runner's heartbeat comes three times a lease",
             ),
+            (
+                self.schedule.max_attempts < 1,
+                "schedule.max_attempts must be at least 1",
+            ),
+            (
+                self.schedule.retry_backoff_seconds == 0,
+                "schedule.retry_backoff_seconds must be at least 1",
+            ),
+            (
+                self.schedule.history_days < 1,
+                "schedule.history_days must be at least 1",
+            ),
         ];
         for (broken, message) in rules {
             if broken {

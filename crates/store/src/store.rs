@@ -40,6 +40,11 @@ impl Store {
         self.clock.now()
     }
 
+    /// The store's clock, for what outlives a call.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// The connection pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
