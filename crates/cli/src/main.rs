@@ -1,2 +1,115 @@
-//! The binary.
-fn main() {}
+//! `utxoiq-store`: the one binary. This file is the composition root: it reads the configuration, starts the log and
+//! hands over to the subcommand; each subcommand is one file.
+
+mod backfill;
+mod config;
+mod init;
+mod migrate;
+mod openapi;
+mod schedule;
+mod serve;
+mod token;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use utxoiq_store::config::{Config, Loader, LogFormat, LogSettings};
+
+/// Keeps utxoIQ's backfill jobs, feedback and metrics.
+#[derive(Debug, Parser)]
+#[command(name = "utxoiq-store", version, about, max_term_width = 100)]
+struct Cli {
+    /// A TOML file with settings; environment variables win over it
+    #[arg(long, global = true, env = "UTXOIQ_STORE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API
+    Serve(serve::Args),
+    /// Create the database roles, or print the SQL that does
+    Init(init::Args),
+    /// Apply, roll back, list, write or check migrations
+    #[command(subcommand)]
+    Migrate(migrate::Command),
+    /// Create, list and revoke service tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Start, follow, steer and work on backfill jobs, through the HTTP API
+    #[command(subcommand)]
+    Backfill(backfill::Command),
+    /// Show and run scheduled tasks
+    #[command(subcommand)]
+    Schedule(schedule::Command),
+    /// Show the configuration's settings
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print the OpenAPI document
+    Openapi(openapi::Args),
+}
+
+/// What every subcommand may use.
+struct Context {
+    config: Config,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr)] // the place where the binary tells a person what went wrong
+fn say_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut loader = Loader::default();
+    if let Some(file) = &cli.config {
+        loader = loader.file(file)?;
+    }
+    let config = loader.env(std::env::vars())?.finish()?;
+    start_log(&config.log)?;
+    let context = Context { config };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            match cli.command {
+                Command::Serve(args) => serve::run(args, context).await,
+                Command::Init(args) => init::run(args, context).await,
+                Command::Migrate(command) => migrate::run(command, context).await,
+                Command::Token(command) => token::run(command, context).await,
+                Command::Backfill(command) => backfill::run(command, context).await,
+                Command::Schedule(command) => schedule::run(command, context).await,
+                Command::Config(command) => config::run(&command, &context),
+                Command::Openapi(args) => openapi::run(&args),
+            }
+        })
+}
+
+/// Logs go to standard error, so that standard output stays the answer.
+fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.level).map_err(|_| {
+        anyhow::anyhow!(
+            "log.level: expected a level such as info, or a filter such as info,utxoiq_store=debug"
+        )
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The persistence layer of utxoIQ: backfill jobs, user feedback and system metrics over PostgreSQL, Redis and
+//! object storage.
+//!
+//! # What it guarantees
+//!
+//! * An acknowledged write is committed. What is not acknowledged may or may not be, and can be sent again.
+//! * Time is passed in: nothing here reads the clock except [`clock::SystemClock`].
+//! * The database is the contract: invariants are constraints and triggers, so they hold for a write by `psql` too.
+//!
+//! # Where things are
+//!
+//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
+//! [`backfill`] the first slice. A module uses only modules of an earlier row, from bottom to top:
+//! clock, error, config → db → cache, schedule, token → the slices → store → worker; a test reads the `use` lines.
+
+pub mod backfill;
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod schedule;
+pub mod store;
+pub mod token;
+pub mod worker;
+
+pub use error::{Error, Kind, Result};
+pub use store::Store;

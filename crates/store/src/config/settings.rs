@@ -1,0 +1,225 @@
+//! The declaration of every setting.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+use super::{Secret, Setting};
+use crate::error::{Error, Result};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of `key=value` pairs, for people.
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+/// Makes the structs, and the list of settings, from one declaration: `key: type = default as TOML`. A setting
+/// without a default is an `Option`.
+macro_rules! settings {
+    ($(
+        $(#[doc = $section_doc:literal])+
+        $section:ident: $name:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty $(= $default:literal)?, )+
+        }
+    )+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $name {
+                $( $(#[doc = $doc])+ pub $key: $type, )+
+            }
+
+            impl $name {
+                fn from_table(table: &mut toml::Table) -> Result<Self> {
+                    Ok(Self {
+                        $( $key: take(table, stringify!($section), stringify!($key), settings!(@default $($default)?))?, )+
+                    })
+                }
+            }
+        )+
+
+        /// The whole configuration.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $( $(#[doc = $section_doc])+ pub $section: $name, )+
+        }
+
+        impl Config {
+            /// Takes every setting out of `tables` (a table of sections), or its default; values of wrong type or
+            /// range are refused by name.
+            pub(super) fn from_tables(tables: &mut toml::Table) -> Result<Self> {
+                $(
+                    let mut section = match tables.remove(stringify!($section)) {
+                        None => toml::Table::new(),
+                        Some(toml::Value::Table(table)) => table,
+                        Some(_) => return Err(bad(stringify!($section), "must be a section")),
+                    };
+                    let $section = $name::from_table(&mut section)?;
+                )+
+                Ok(Self { $($section),+ })
+            }
+        }
+
+        /// Every setting, in the order of the example file.
+        pub const SETTINGS: &[Setting] = &[
+            $($( Setting {
+                section: stringify!($section),
+                key: stringify!($key),
+                default: settings!(@default $($default)?),
+                doc: concat!($($doc, "\n"),+),
+            }, )+)+
+        ];
+    };
+    (@default) => { None };
+    (@default $default:literal) => { Some($default) };
+}
+
+settings! {
+    /// The HTTP service.
+    server: ServerSettings {
+        /// The address to listen on.
+        listen: SocketAddr = "\"127.0.0.1:8080\"",
+        /// The largest request body, in bytes; a larger one gets 413. A batch of 5,000 metrics is about 700 kB.
+        max_body_bytes: usize = "4194304",
+        /// A request that takes longer gets 503.
+        request_timeout_seconds: u64 = "30",
+        /// How long a stopping process waits for requests under way.
+        shutdown_grace_seconds: u64 = "20",
+        /// The most requests worked on at once; further ones get 503 with Retry-After. They would only queue for
+        /// the pool's connections.
+        max_requests_in_flight: usize = "1024",
+        /// How long a token's check is remembered, which bounds how long a revoked one still works.
+        token_cache_milliseconds: u64 = "1000",
+    }
+    /// PostgreSQL.
+    database: DatabaseSettings {
+        /// The connection string of the role that serves: postgresql://user:password@host:port/database.
+        url: Option<Secret>,
+        /// The connection string for init, migrate, token and test databases; database.url where it is not set.
+        admin_url: Option<Secret>,
+        /// Connections kept open (C6.1).
+        pool_min: usize = "5",
+        /// The most connections (C6.1).
+        pool_max: usize = "20",
+        /// Connections above the minimum that were idle for so long are closed (C6.3).
+        idle_timeout_seconds: u64 = "300",
+        /// A connection is replaced at this age, so that a failover or a changed setting reaches all of them.
+        max_lifetime_seconds: u64 = "1800",
+        /// How long a request waits for a connection before it gets 503; covers connecting with all retries.
+        acquire_timeout_milliseconds: u64 = "5000",
+        /// How long one attempt to connect may take.
+        connect_timeout_milliseconds: u64 = "2000",
+        /// How often a failed attempt to connect is repeated (C6.4). Statements are never repeated.
+        connect_retries: u32 = "3",
+        /// The pause before the first retry; doubled each time, plus up to a half at random.
+        connect_backoff_milliseconds: u64 = "100",
+        /// The longest a statement may run.
+        statement_timeout_milliseconds: u64 = "10000",
+        /// The longest a statement waits for a lock.
+        lock_timeout_milliseconds: u64 = "5000",
+        /// How often active, idle and waiting are logged (C6.5).
+        pool_log_interval_seconds: u64 = "60",
+    }
+    /// Redis. Without it everything works, from the database alone (C4.5).
+    redis: RedisSettings {
+        /// The address: redis://:password@host:port/0, rediss:// for TLS, unix:///path for a socket.
+        url: Option<Secret>,
+        /// How long a command may take; what a request can lose to a Redis that does not answer.
+        response_timeout_milliseconds: u64 = "50",
+    }
+    /// Backfill jobs.
+    backfill: BackfillSettings {
+        /// How long a worker's claim lasts without a heartbeat; then others may claim what it had not finished.
+        lease_seconds: u64 = "15",
+        /// A running job of which nothing was heard for so long becomes failed, 'worker lost', and can be resumed.
+        silence_seconds: u64 = "900",
+        /// The most blocks one claim may hold, so that a job can be shared.
+        max_claim_blocks: i64 = "1000000",
+        /// The most claims a job may have at once.
+        max_claims_per_job: i64 = "256",
+        /// The most chunk errors kept for a job; the oldest go first.
+        max_errors_per_job: i64 = "1000",
+        /// The most block-hash checkpoints kept for a job; the lowest go first.
+        max_checkpoints_per_job: i64 = "1000",
+    }
+    /// The durable schedule.
+    schedule: ScheduleSettings {
+        /// Whether this process runs due tasks itself; where it does not, `schedule tick` or the tick call must.
+        enabled: bool = "true",
+        /// How often this process looks for due tasks.
+        tick_seconds: u64 = "5",
+        /// How long a runner holds a slot without a heartbeat; then another finishes it.
+        lease_seconds: u64 = "60",
+        /// How often a failed slot is tried in all.
+        max_attempts: i32 = "5",
+        /// How long the history of slots is kept.
+        history_days: i64 = "400",
+    }
+    /// Logs, on standard error.
+    log: LogSettings {
+        /// error, warn, info, debug or trace, also per module: info,utxoiq_store::db=debug.
+        level: String = "\"info\"",
+        /// text or json.
+        format: LogFormat = "\"text\"",
+    }
+}
+
+fn bad(name: &str, why: &str) -> Error {
+    Error::invalid("invalid_config", format!("{name}: {why}"))
+}
+
+/// Takes one value out of its section. The message of a wrong one names the key and never shows the value, which
+/// may be a secret.
+fn take<T: serde::de::DeserializeOwned>(
+    table: &mut toml::Table,
+    section: &str,
+    key: &str,
+    default: Option<&str>,
+) -> Result<T> {
+    let name = format!("{section}.{key}");
+    let value = match (table.remove(key), default) {
+        (Some(value), _) => value,
+        (None, Some(default)) => {
+            parse(default).ok_or_else(|| bad(&name, "its own default does not parse"))?
+        }
+        // No value and no default: an `Option`, which reads an absent value as `None`.
+        (None, None) => return T::deserialize(absent()).map_err(|_| bad(&name, "must be set")),
+    };
+    let found = value.type_str();
+    T::deserialize(value).map_err(|error| {
+        bad(
+            &name,
+            &format!("{}, found a {found}", expectation::<T>(&error)),
+        )
+    })
+}
+
+/// What would have been right, without the value itself.
+fn expectation<T>(error: &toml::de::Error) -> String {
+    let message = error.message();
+    match message.split_once("expected ") {
+        Some((_, expected)) => format!("expected {}", expected.trim_end()),
+        None => format!(
+            "is not a valid {}",
+            std::any::type_name::<T>()
+                .rsplit("::")
+                .next()
+                .unwrap_or("value")
+        ),
+    }
+}
+
+fn absent() -> impl serde::Deserializer<'static, Error = serde::de::value::Error> {
+    serde::de::value::UnitDeserializer::new()
+}
+
+/// Reads one TOML value.
+pub(super) fn parse(text: &str) -> Option<toml::Value> {
+    toml::from_str::<toml::Table>(&format!("value = {text}"))
+        .ok()?
+        .remove("value")
+}

@@ -1,0 +1,84 @@
+//! PostgreSQL: the [`pool`] of connections, the [`migrate`] module that owns the schema, and the few lines through
+//! which every statement of ours runs.
+//!
+//! A statement is declared once, in its slice's `queries.rs`, with the types of its parameters and columns
+//! ([`Statement`]). It is prepared on first use and kept for the life of the connection. A test prepares every
+//! declared statement against the migrated schema and compares the types, so that a column renamed by a migration
+//! fails in the tests instead of at night.
+
+pub mod migrate;
+pub mod pool;
+pub mod roles;
+
+use deadpool_postgres::GenericClient;
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+pub use pool::{Connection, Pool};
+
+use crate::error::{Error, Result};
+
+/// One SQL statement with the types it takes and gives.
+#[derive(Debug)]
+pub struct Statement {
+    /// Its name in tests and logs: `slice.verb_noun`.
+    pub name: &'static str,
+    /// The text, with `$n` parameters.
+    pub sql: &'static str,
+    /// The parameters' types, in order.
+    pub params: &'static [Type],
+    /// The columns' names and types, in order; empty for a statement without a result.
+    pub columns: &'static [(&'static str, Type)],
+}
+
+/// Bound values.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Runs a statement and returns all rows.
+pub async fn query(
+    client: &impl GenericClient,
+    statement: &Statement,
+    params: Params<'_>,
+) -> Result<Vec<Row>> {
+    let prepared = client
+        .prepare_typed_cached(statement.sql, statement.params)
+        .await?;
+    Ok(client.query(&prepared, params).await?)
+}
+
+/// Runs a statement that gives at most one row.
+pub async fn query_opt(
+    client: &impl GenericClient,
+    statement: &Statement,
+    params: Params<'_>,
+) -> Result<Option<Row>> {
+    let prepared = client
+        .prepare_typed_cached(statement.sql, statement.params)
+        .await?;
+    Ok(client.query_opt(&prepared, params).await?)
+}
+
+/// Runs a statement that gives exactly one row.
+pub async fn query_one(
+    client: &impl GenericClient,
+    statement: &Statement,
+    params: Params<'_>,
+) -> Result<Row> {
+    query_opt(client, statement, params)
+        .await?
+        .ok_or_else(|| Error::internal(format!("{} gave no row", statement.name)))
+}
+
+/// Runs a statement and returns how many rows it changed.
+pub async fn execute(
+    client: &impl GenericClient,
+    statement: &Statement,
+    params: Params<'_>,
+) -> Result<u64> {
+    let prepared = client
+        .prepare_typed_cached(statement.sql, statement.params)
+        .await?;
+    Ok(client.execute(&prepared, params).await?)
+}
