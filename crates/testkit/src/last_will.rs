@@ -11,12 +11,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// `$1` is the directory or nothing. Each line read is what `kill` is to be called with, or empty when nothing runs.
+/// `$1` is the directory or nothing. (`-s KILL`: after `-KILL`, dash takes no `--` and so no process group.) Each line read is what `kill` is to be called with, or empty when nothing runs.
 const SCRIPT: &str = r#"
 target=
 while read -r line; do target=$line; done
 if [ -n "$target" ]; then
-    kill -KILL -- "$target" 2>/dev/null
+    kill -s KILL -- "$target" 2>/dev/null
     sleep 1
 fi
 if [ -n "$1" ]; then
