@@ -1,0 +1,12 @@
+//! The integration tests of the store: one binary, against a real PostgreSQL (`./dev test` starts one).
+//!
+//! Each test has a database of its own: see [`support::TestDb`].
+
+#![allow(
+    clippy::print_stderr,
+    reason = "what a test measured belongs into its output"
+)]
+
+mod migrate;
+mod roles;
+mod support;
