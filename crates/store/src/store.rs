@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::{
+    backfill::Backfill,
     clock::{Clock, SystemClock},
     config::Config,
     db::Pool,
@@ -43,6 +44,11 @@ impl Store {
     /// The store's clock, for what outlives a call.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
+    }
+
+    /// Backfill jobs.
+    pub fn backfill(&self) -> Backfill<'_> {
+        Backfill::new(&self.pool, &self.config.backfill)
     }
 
     /// The connection pool.
