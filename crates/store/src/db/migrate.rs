@@ -19,7 +19,7 @@
 
 mod apply;
 mod catalogue;
-mod lint;
+pub mod lint;
 pub(crate) mod queries;
 mod session;
 mod source;
