@@ -18,7 +18,6 @@ use super::{
     Direction, Migration, Script,
     sql::{self, Statement, Token, TokenKind},
 };
-use crate::error::{Error, Result};
 
 pub use rules::RULES;
 
@@ -138,15 +137,10 @@ fn is_waivable(rule: &str) -> bool {
     !UNWAIVABLE.contains(&rule)
 }
 
-/// Fails for files whose record could not be one transaction with what they do.
-pub(super) fn refuse_unrunnable(migrations: &[Migration]) -> Result<()> {
-    let found = lint(migrations)
-        .into_iter()
-        .find(|finding| !is_waivable(finding.rule));
-    match found {
-        Some(finding) => Err(Error::invalid("migration_invalid", finding.to_string())),
-        None => Ok(()),
-    }
+/// Why `up` and `down` cannot run a file: its record could not be one transaction with what it does.
+pub(super) fn unrunnable(script: &Script) -> Option<Finding> {
+    let mut findings = lint_script(script).into_iter();
+    findings.find(|finding| !is_waivable(finding.rule))
 }
 
 /// The name of the index that a statement builds CONCURRENTLY.
@@ -303,14 +297,8 @@ mod tests {
     #[test]
     fn the_embedded_migrations_break_no_rule() {
         let findings = lint(&super::super::source::embedded().unwrap());
-        assert!(
-            findings.is_empty(),
-            "{}",
-            findings
-                .iter()
-                .map(|f| format!("\n{f}"))
-                .collect::<String>()
-        );
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "{}", shown.join("\n"));
     }
 
     #[test]
