@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::{
+    backfill::Backfill,
     clock::{Clock, SystemClock},
     config::Config,
     db::Pool,
@@ -38,6 +39,11 @@ impl Store {
     /// The present time by the store's clock. Read it once for each request or tick and pass it on.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// Backfill jobs.
+    pub fn backfill(&self) -> Backfill<'_> {
+        Backfill::new(&self.pool, &self.config.backfill)
     }
 
     /// The connection pool.
