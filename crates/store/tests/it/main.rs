@@ -9,4 +9,6 @@
 
 mod migrate;
 mod roles;
+mod schedule;
 mod support;
+mod token;
