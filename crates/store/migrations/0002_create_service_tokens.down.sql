@@ -1,2 +1,2 @@
 -- All tokens stop working. Their secrets exist nowhere else: they have to be made anew.
-DROP TABLE service_tokens;
+drop table service_tokens;

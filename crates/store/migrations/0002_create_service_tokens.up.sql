@@ -1,33 +1,39 @@
 -- Service tokens: who may call the API, and what each may do.
+-- created: 2026-11-23T03:20:00Z
 --
 -- Only a SHA-256 of the secret is kept. The secret has 256 random bits, so that there is nothing to guess and a slow
 -- hash would only slow down the callers. Names are unique among tokens that are not revoked: rotating a token means
 -- making a second one, moving the callers, and revoking the first.
-CREATE TABLE service_tokens (
-    id           uuid        NOT NULL CONSTRAINT service_tokens_pkey PRIMARY KEY,
-    name         text        NOT NULL CONSTRAINT service_tokens_name_length CHECK (char_length(name) BETWEEN 1 AND 100),
+create table service_tokens (
+    id           uuid        not null,
+    name         text        not null,
     -- The user id under which the token's owner acts when it acts for itself.
-    subject      text        NOT NULL CONSTRAINT service_tokens_subject_length CHECK (char_length(subject) BETWEEN 1 AND 100),
-    secret_hash  bytea       NOT NULL CONSTRAINT service_tokens_secret_hash_is_sha256 CHECK (octet_length(secret_hash) = 32),
-    scopes       text[]      NOT NULL
-        CONSTRAINT service_tokens_scopes_not_empty CHECK (cardinality(scopes) > 0 AND array_position(scopes, NULL) IS NULL),
-    created_at   timestamptz NOT NULL,
-    created_by   text        NOT NULL CONSTRAINT service_tokens_created_by_length CHECK (char_length(created_by) BETWEEN 1 AND 100),
+    subject      text        not null,
+    secret_hash  bytea       not null,
+    scopes       text[]      not null,
+    created_at   timestamptz not null,
+    created_by   text        not null,
     expires_at   timestamptz,
     last_used_at timestamptz,
     revoked_at   timestamptz,
-    CONSTRAINT service_tokens_expires_after_creation CHECK (expires_at > created_at)
+    constraint service_tokens_pkey primary key (id),
+    constraint service_tokens_name_length check (char_length(name) between 1 and 100),
+    constraint service_tokens_subject_length check (char_length(subject) between 1 and 100),
+    constraint service_tokens_secret_hash_is_sha256 check (octet_length(secret_hash) = 32),
+    constraint service_tokens_scopes_not_empty check (cardinality(scopes) > 0 and array_position(scopes, null) is null),
+    constraint service_tokens_created_by_length check (char_length(created_by) between 1 and 100),
+    constraint service_tokens_expires_after_creation check (expires_at > created_at)
 );
 
-CREATE UNIQUE INDEX service_tokens_name_is_unique ON service_tokens (name) WHERE revoked_at IS NULL;
+create unique index service_tokens_name_is_unique on service_tokens (name) where revoked_at is null;
 
-COMMENT ON TABLE service_tokens IS 'Service tokens with their scopes; only the hash of a secret is stored.';
-COMMENT ON COLUMN service_tokens.last_used_at IS 'To the minute: written at most once a minute for each token.';
+comment on table service_tokens is 'Service tokens with their scopes; only the hash of a secret is stored.';
+comment on column service_tokens.last_used_at is 'To the minute: written at most once a minute for each token.';
 
 -- The serving role checks tokens and notes their use. It can neither make one, nor widen one, nor bring one back.
-GRANT SELECT ON service_tokens TO utxoiq_app;
-GRANT UPDATE (last_used_at) ON service_tokens TO utxoiq_app;
+grant select on service_tokens to utxoiq_app;
+grant update (last_used_at) on service_tokens to utxoiq_app;
 
 -- Making and revoking is administration.
-GRANT SELECT, INSERT ON service_tokens TO utxoiq_migrator;
-GRANT UPDATE (revoked_at) ON service_tokens TO utxoiq_migrator;
+grant select, insert on service_tokens to utxoiq_migrator;
+grant update (revoked_at) on service_tokens to utxoiq_migrator;

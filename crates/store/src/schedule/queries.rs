@@ -27,10 +27,10 @@ pub const ALL: &[&Statement] = &[
 /// In name order, so that two processes that register the same tasks do not deadlock.
 pub(super) const REGISTER: Statement = Statement {
     name: "schedule.register",
-    sql: "INSERT INTO schedule_tasks (task, cadence, first_seen_at)
-          SELECT task, cadence, $3 FROM unnest($1, $2) AS known (task, cadence) ORDER BY task
-          ON CONFLICT (task) DO UPDATE SET cadence = excluded.cadence
-          WHERE schedule_tasks.cadence <> excluded.cadence",
+    sql: "insert into schedule_tasks (task, cadence, first_seen_at)
+          select task, cadence, $3 from unnest($1, $2) as known (task, cadence) order by task
+          on conflict (task) do update set cadence = excluded.cadence
+          where schedule_tasks.cadence <> excluded.cadence",
     params: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TIMESTAMPTZ],
     columns: &[],
 };
@@ -38,24 +38,24 @@ pub(super) const REGISTER: Statement = Statement {
 /// All that deciding needs: the running slot, the newest scheduled one, and the last that succeeded.
 pub(super) const LOAD: Statement = Statement {
     name: "schedule.load",
-    sql: "SELECT t.task, t.cadence, t.first_seen_at, t.enabled,
-                 r.id AS running_id, r.slot_at AS running_slot_at, r.on_demand AS running_on_demand,
-                 r.epoch AS running_epoch, r.attempts AS running_attempts, r.missed AS running_missed,
+    sql: "select t.task, t.cadence, t.first_seen_at, t.enabled,
+                 r.id as running_id, r.slot_at as running_slot_at, r.on_demand as running_on_demand,
+                 r.epoch as running_epoch, r.attempts as running_attempts, r.missed as running_missed,
                  r.lease_expires_at,
-                 n.id AS newest_id, n.slot_at AS newest_slot_at, n.epoch AS newest_epoch,
-                 n.attempts AS newest_attempts, n.missed AS newest_missed, n.retry_at,
-                 s.slot_at AS succeeded_slot_at
-          FROM schedule_tasks t
-          LEFT JOIN schedule_slots r ON r.task = t.task AND r.state = 'running'
-          LEFT JOIN LATERAL (
-              SELECT id, slot_at, epoch, attempts, missed, retry_at FROM schedule_slots
-              WHERE task = t.task AND NOT on_demand ORDER BY slot_at DESC LIMIT 1
-          ) n ON true
-          LEFT JOIN LATERAL (
-              SELECT slot_at FROM schedule_slots
-              WHERE task = t.task AND NOT on_demand AND state = 'succeeded' ORDER BY slot_at DESC LIMIT 1
-          ) s ON true
-          WHERE t.task = ANY ($1)",
+                 n.id as newest_id, n.slot_at as newest_slot_at, n.epoch as newest_epoch,
+                 n.attempts as newest_attempts, n.missed as newest_missed, n.retry_at,
+                 s.slot_at as succeeded_slot_at
+          from schedule_tasks t
+          left join schedule_slots r on r.task = t.task and r.state = 'running'
+          left join lateral (
+              select id, slot_at, epoch, attempts, missed, retry_at from schedule_slots
+              where task = t.task and not on_demand order by slot_at desc limit 1
+          ) n on true
+          left join lateral (
+              select slot_at from schedule_slots
+              where task = t.task and not on_demand and state = 'succeeded' order by slot_at desc limit 1
+          ) s on true
+          where t.task = any ($1)",
     params: &[Type::TEXT_ARRAY],
     columns: &[
         ("task", Type::TEXT),
@@ -82,14 +82,14 @@ pub(super) const LOAD: Statement = Statement {
 /// One process at a time decides about a task.
 pub(super) const LOCK_TASK: Statement = Statement {
     name: "schedule.lock_task",
-    sql: "SELECT task FROM schedule_tasks WHERE task = $1 FOR UPDATE",
+    sql: "select task from schedule_tasks where task = $1 for update",
     params: &[Type::TEXT],
     columns: &[("task", Type::TEXT)],
 };
 
 pub(super) const NEXT_EPOCH: Statement = Statement {
     name: "schedule.next_epoch",
-    sql: "UPDATE schedule_tasks SET epoch = epoch + 1 WHERE task = $1 RETURNING epoch",
+    sql: "update schedule_tasks set epoch = epoch + 1 where task = $1 returning epoch",
     params: &[Type::TEXT],
     columns: &[("epoch", Type::INT8)],
 };
@@ -98,10 +98,10 @@ pub(super) const NEXT_EPOCH: Statement = Statement {
 /// the FOR KEY SHARE of a fence (a heartbeat's plain UPDATE does not); SKIP LOCKED leaves the slot to a later tick.
 pub(super) const LOCK_SLOT: Statement = Statement {
     name: "schedule.lock_slot",
-    sql: "SELECT id FROM schedule_slots
-          WHERE id = $1 AND epoch = $2
-            AND ((state = 'running' AND lease_expires_at <= $3) OR (state = 'failed' AND retry_at <= $3))
-          FOR UPDATE SKIP LOCKED",
+    sql: "select id from schedule_slots
+          where id = $1 and epoch = $2
+            and ((state = 'running' and lease_expires_at <= $3) or (state = 'failed' and retry_at <= $3))
+          for update skip locked",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ],
     columns: &[("id", Type::INT8)],
 };
@@ -109,20 +109,20 @@ pub(super) const LOCK_SLOT: Statement = Statement {
 /// The new epoch keeps the lost runner out.
 pub(super) const VACATE: Statement = Statement {
     name: "schedule.vacate",
-    sql: "UPDATE schedule_slots
-          SET state = 'failed', epoch = $2, finished_at = greatest($3, started_at), lease_expires_at = NULL,
+    sql: "update schedule_slots
+          set state = 'failed', epoch = $2, finished_at = greatest($3, started_at), lease_expires_at = null,
               retry_at = $4, error = $5
-          WHERE id = $1",
+          where id = $1",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TEXT],
     columns: &[],
 };
 
 pub(super) const START: Statement = Statement {
     name: "schedule.start",
-    sql: "INSERT INTO schedule_slots
+    sql: "insert into schedule_slots
               (task, slot_at, on_demand, missed, epoch, runner, started_at, heartbeat_at, lease_expires_at, state, attempts)
-          VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, 'running', 1)
-          RETURNING id",
+          values ($1, $2, $3, $4, $5, $6, $7, $7, $8, 'running', 1)
+          returning id",
     params: &[
         Type::TEXT,
         Type::TIMESTAMPTZ,
@@ -139,11 +139,11 @@ pub(super) const START: Statement = Statement {
 /// Another attempt at a slot that failed, or whose runner was lost: then the error says so.
 pub(super) const START_AGAIN: Statement = Statement {
     name: "schedule.start_again",
-    sql: "UPDATE schedule_slots
-          SET state = 'running', attempts = attempts + 1, epoch = $2, runner = $3,
-              started_at = $4, heartbeat_at = $4, lease_expires_at = $5, finished_at = NULL, retry_at = NULL,
+    sql: "update schedule_slots
+          set state = 'running', attempts = attempts + 1, epoch = $2, runner = $3,
+              started_at = $4, heartbeat_at = $4, lease_expires_at = $5, finished_at = null, retry_at = null,
               error = coalesce($6, error)
-          WHERE id = $1",
+          where id = $1",
     params: &[
         Type::INT8,
         Type::INT8,
@@ -157,8 +157,8 @@ pub(super) const START_AGAIN: Statement = Statement {
 
 pub(super) const HEARTBEAT: Statement = Statement {
     name: "schedule.heartbeat",
-    sql: "UPDATE schedule_slots SET heartbeat_at = $3, lease_expires_at = $4
-          WHERE id = $1 AND epoch = $2 AND state = 'running'",
+    sql: "update schedule_slots set heartbeat_at = $3, lease_expires_at = $4
+          where id = $1 and epoch = $2 and state = 'running'",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
     columns: &[],
 };
@@ -166,8 +166,8 @@ pub(super) const HEARTBEAT: Statement = Statement {
 /// A runner that stops in good order ends its lease, so that another need not wait for it.
 pub(super) const RELEASE: Statement = Statement {
     name: "schedule.release",
-    sql: "UPDATE schedule_slots SET heartbeat_at = $3, lease_expires_at = $3
-          WHERE id = $1 AND epoch = $2 AND state = 'running'",
+    sql: "update schedule_slots set heartbeat_at = $3, lease_expires_at = $3
+          where id = $1 and epoch = $2 and state = 'running'",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ],
     columns: &[],
 };
@@ -176,9 +176,9 @@ pub(super) const RELEASE: Statement = Statement {
 /// changes it.
 pub(super) const SUCCEED: Statement = Statement {
     name: "schedule.succeed",
-    sql: "UPDATE schedule_slots
-          SET state = 'succeeded', finished_at = greatest($3, started_at), outcome = $4, lease_expires_at = NULL
-          WHERE id = $1 AND epoch = $2 AND state IN ('running', 'succeeded')",
+    sql: "update schedule_slots
+          set state = 'succeeded', finished_at = greatest($3, started_at), outcome = $4, lease_expires_at = null
+          where id = $1 and epoch = $2 and state in ('running', 'succeeded')",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::JSONB],
     columns: &[],
 };
@@ -186,16 +186,16 @@ pub(super) const SUCCEED: Statement = Statement {
 /// Can be sent again, as [`SUCCEED`].
 pub(super) const FAIL: Statement = Statement {
     name: "schedule.fail",
-    sql: "UPDATE schedule_slots
-          SET state = 'failed', finished_at = greatest($3, started_at), error = $4, retry_at = $5, lease_expires_at = NULL
-          WHERE id = $1 AND epoch = $2 AND state IN ('running', 'failed')",
+    sql: "update schedule_slots
+          set state = 'failed', finished_at = greatest($3, started_at), error = $4, retry_at = $5, lease_expires_at = null
+          where id = $1 and epoch = $2 and state in ('running', 'failed')",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::TEXT, Type::TIMESTAMPTZ],
     columns: &[],
 };
 
 pub(super) const FENCE: Statement = Statement {
     name: "schedule.fence",
-    sql: "SELECT id FROM schedule_slots WHERE id = $1 AND epoch = $2 AND state = 'running' FOR KEY SHARE",
+    sql: "select id from schedule_slots where id = $1 and epoch = $2 and state = 'running' for key share",
     params: &[Type::INT8, Type::INT8],
     columns: &[("id", Type::INT8)],
 };
@@ -220,11 +220,11 @@ const SLOT: &[(&str, Type)] = &[
 
 pub(super) const LAST: Statement = Statement {
     name: "schedule.last",
-    sql: "SELECT s.task, s.slot_at, s.on_demand, s.state, s.epoch, s.runner, s.attempts, s.missed, s.started_at,
+    sql: "select s.task, s.slot_at, s.on_demand, s.state, s.epoch, s.runner, s.attempts, s.missed, s.started_at,
                  s.heartbeat_at, s.lease_expires_at, s.finished_at, s.retry_at, s.outcome, s.error
-          FROM unnest($1) AS known (task)
-          CROSS JOIN LATERAL (
-              SELECT * FROM schedule_slots WHERE task = known.task ORDER BY slot_at DESC, id DESC LIMIT 1
+          from unnest($1) as known (task)
+          cross join lateral (
+              select * from schedule_slots where task = known.task order by slot_at desc, id desc limit 1
           ) s",
     params: &[Type::TEXT_ARRAY],
     columns: SLOT,
@@ -232,9 +232,9 @@ pub(super) const LAST: Statement = Statement {
 
 pub(super) const HISTORY: Statement = Statement {
     name: "schedule.history",
-    sql: "SELECT task, slot_at, on_demand, state, epoch, runner, attempts, missed, started_at,
+    sql: "select task, slot_at, on_demand, state, epoch, runner, attempts, missed, started_at,
                  heartbeat_at, lease_expires_at, finished_at, retry_at, outcome, error
-          FROM schedule_slots WHERE task = $1 ORDER BY slot_at DESC, id DESC LIMIT $2",
+          from schedule_slots where task = $1 order by slot_at desc, id desc limit $2",
     params: &[Type::TEXT, Type::INT8],
     columns: SLOT,
 };
@@ -242,11 +242,11 @@ pub(super) const HISTORY: Statement = Statement {
 /// What is owed is counted from the last success, which therefore stays, however old.
 pub(super) const PRUNE: Statement = Statement {
     name: "schedule.prune",
-    sql: "DELETE FROM schedule_slots old
-          WHERE old.finished_at < $1 AND EXISTS (
-              SELECT FROM schedule_slots newer
-              WHERE newer.task = old.task AND NOT newer.on_demand AND newer.state = 'succeeded'
-                AND newer.slot_at > old.slot_at
+    sql: "delete from schedule_slots old
+          where old.finished_at < $1 and exists (
+              select from schedule_slots newer
+              where newer.task = old.task and not newer.on_demand and newer.state = 'succeeded'
+                and newer.slot_at > old.slot_at
           )",
     params: &[Type::TIMESTAMPTZ],
     columns: &[],

@@ -29,8 +29,8 @@ const TOKEN: &[(&str, Type)] = &[
 
 pub(super) const INSERT: Statement = Statement {
     name: "token.insert",
-    sql: "INSERT INTO service_tokens (id, name, subject, secret_hash, scopes, created_at, created_by, expires_at)
-          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    sql: "insert into service_tokens (id, name, subject, secret_hash, scopes, created_at, created_by, expires_at)
+          values ($1, $2, $3, $4, $5, $6, $7, $8)",
     params: &[
         Type::UUID,
         Type::TEXT,
@@ -47,16 +47,16 @@ pub(super) const INSERT: Statement = Statement {
 /// An expired token gives its name up to a new one.
 pub(super) const RETIRE_EXPIRED: Statement = Statement {
     name: "token.retire_expired",
-    sql: "UPDATE service_tokens SET revoked_at = $2
-          WHERE name = $1 AND revoked_at IS NULL AND expires_at <= $2",
+    sql: "update service_tokens set revoked_at = $2
+          where name = $1 and revoked_at is null and expires_at <= $2",
     params: &[Type::TEXT, Type::TIMESTAMPTZ],
     columns: &[],
 };
 
 pub(super) const FIND: Statement = Statement {
     name: "token.find",
-    sql: "SELECT name, subject, scopes, secret_hash, expires_at, last_used_at, revoked_at
-          FROM service_tokens WHERE id = $1",
+    sql: "select name, subject, scopes, secret_hash, expires_at, last_used_at, revoked_at
+          from service_tokens where id = $1",
     params: &[Type::UUID],
     columns: &[
         ("name", Type::TEXT),
@@ -71,8 +71,8 @@ pub(super) const FIND: Statement = Statement {
 
 pub(super) const LIST: Statement = Statement {
     name: "token.list",
-    sql: "SELECT id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at
-          FROM service_tokens ORDER BY revoked_at IS NOT NULL, name, created_at, id",
+    sql: "select id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at
+          from service_tokens order by revoked_at is not null, name, created_at, id",
     params: &[],
     columns: TOKEN,
 };
@@ -80,24 +80,24 @@ pub(super) const LIST: Statement = Statement {
 /// Revoking again keeps the first time.
 pub(super) const REVOKE_ID: Statement = Statement {
     name: "token.revoke_id",
-    sql: "UPDATE service_tokens SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
-          RETURNING id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at",
+    sql: "update service_tokens set revoked_at = coalesce(revoked_at, $2) where id = $1
+          returning id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at",
     params: &[Type::UUID, Type::TIMESTAMPTZ],
     columns: TOKEN,
 };
 
 pub(super) const REVOKE_NAME: Statement = Statement {
     name: "token.revoke_name",
-    sql: "UPDATE service_tokens SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL
-          RETURNING id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at",
+    sql: "update service_tokens set revoked_at = $2 where name = $1 and revoked_at is null
+          returning id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at",
     params: &[Type::TEXT, Type::TIMESTAMPTZ],
     columns: TOKEN,
 };
 
 pub(super) const TOUCH: Statement = Statement {
     name: "token.touch",
-    sql: "UPDATE service_tokens SET last_used_at = $2
-          WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)",
+    sql: "update service_tokens set last_used_at = $2
+          where id = $1 and (last_used_at is null or last_used_at <= $3)",
     params: &[Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
     columns: &[],
 };

@@ -14,4 +14,6 @@
 
 mod migrate;
 mod roles;
+mod schedule;
 mod support;
+mod token;

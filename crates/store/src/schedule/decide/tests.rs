@@ -30,24 +30,24 @@ fn slot(day: u32, attempts: i32) -> Attempted {
     }
 }
 
-fn start(day: u32, missed: i64) -> Option<Run> {
-    Some(Run::Start {
+fn start(day: u32, missed: i64) -> Run {
+    Run::Start {
         slot_at: at(day, 1),
         on_demand: false,
         missed,
-    })
+    }
 }
 
 #[test]
 fn a_new_task_owes_nothing_from_before_it_was_seen() {
     assert!(due(DAILY, &state(), at(1, 12), 5).is_nothing());
     assert!(due(DAILY, &state(), at(2, 0), 5).is_nothing());
-    assert_eq!(due(DAILY, &state(), at(2, 1), 5).run, start(2, 0));
+    assert_eq!(due(DAILY, &state(), at(2, 1), 5).run, Some(start(2, 0)));
     let on_the_dot = TaskState {
         first_seen_at: at(2, 1),
         ..state()
     };
-    assert_eq!(due(DAILY, &on_the_dot, at(2, 1), 5).run, start(2, 0));
+    assert_eq!(due(DAILY, &on_the_dot, at(2, 1), 5).run, Some(start(2, 0)));
     let just_after = TaskState {
         first_seen_at: at(2, 1) + TimeDelta::microseconds(1),
         ..state()
@@ -57,7 +57,7 @@ fn a_new_task_owes_nothing_from_before_it_was_seen() {
 
 #[test]
 fn missed_slots_are_one_run_that_says_how_many() {
-    assert_eq!(due(DAILY, &state(), at(9, 7), 5).run, start(9, 7));
+    assert_eq!(due(DAILY, &state(), at(9, 7), 5).run, Some(start(9, 7)));
     let once = TaskState {
         newest: Some(Newest {
             slot: slot(4, 1),
@@ -67,8 +67,8 @@ fn missed_slots_are_one_run_that_says_how_many() {
         ..state()
     };
     assert!(due(DAILY, &once, at(5, 0), 5).is_nothing());
-    assert_eq!(due(DAILY, &once, at(5, 1), 5).run, start(5, 0));
-    assert_eq!(due(DAILY, &once, at(9, 7), 5).run, start(9, 4));
+    assert_eq!(due(DAILY, &once, at(5, 1), 5).run, Some(start(5, 0)));
+    assert_eq!(due(DAILY, &once, at(9, 7), 5).run, Some(start(9, 4)));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_newer_slot_stands_for_one_whose_runner_was_lost() {
     };
     let decision = due(DAILY, &lost, at(3, 1), 5);
     assert_eq!(decision.vacate.unwrap().error, SUPERSEDED);
-    assert_eq!(decision.run, start(3, 1));
+    assert_eq!(decision.run, Some(start(3, 1)));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_failed_slot_waits_for_its_time_and_a_newer_one_goes_first() {
         error: None,
     });
     assert_eq!(due(DAILY, &failed, at(2, 5), 5).run, again);
-    assert_eq!(due(DAILY, &failed, at(3, 1), 5).run, start(3, 1));
+    assert_eq!(due(DAILY, &failed, at(3, 1), 5).run, Some(start(3, 1)));
 }
 
 #[test]
