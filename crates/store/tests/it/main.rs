@@ -7,6 +7,8 @@
     reason = "what a test measured belongs into its output"
 )]
 
+mod backfill;
 mod migrate;
 mod roles;
+mod statements;
 mod support;
