@@ -97,7 +97,7 @@ impl Backfill<'_> {
 
     /// Takes a block and everything above it out of an active job's ledger, whatever the checkpoints say: what was done
     /// there has to be done again.
-    pub async fn rewind(&self, id: Uuid, from: i64, _now: DateTime<Utc>) -> Result<Job> {
+    pub async fn rewind(&self, id: Uuid, from: i64) -> Result<Job> {
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;

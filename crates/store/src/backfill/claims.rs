@@ -144,7 +144,7 @@ impl Backfill<'_> {
     }
 
     /// Gives a claim back: what it finished stays, the rest is free at once. A claim that is gone is no error.
-    pub async fn release(&self, key: ClaimKey, now: DateTime<Utc>) -> Result<()> {
+    pub async fn release(&self, key: ClaimKey, now: DateTime<Utc>) -> Result<Job> {
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, key.job_id).await?;
@@ -157,12 +157,13 @@ impl Backfill<'_> {
         if job.status.is_active() {
             complete_if_whole(&tx, key.job_id, now).await?;
         }
+        let job = get_in_tx(&tx, key.job_id).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(job)
     }
 
-    /// Records the error of a chunk, in the history of the job's present attempt; the chunk stays missing. Fails as
-    /// `stale_lease`.
+    /// Records the error of a chunk, in the history of the job's present attempt, and renews the lease; the chunk stays
+    /// missing. Fails as `stale_lease` and as `outside_claim`.
     pub async fn record_error(
         &self,
         key: ClaimKey,
@@ -170,7 +171,7 @@ impl Backfill<'_> {
         attempted: i32,
         message: &str,
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<Heard> {
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let params: db::Params<'_> = &[&key.job_id, &key.claim_id, &key.epoch, &now];
@@ -201,7 +202,8 @@ impl Backfill<'_> {
         ];
         db::execute(&tx, &queries::INSERT_ERROR, params).await?;
         tx.commit().await?;
-        Ok(())
+        drop(client);
+        self.heartbeat(key, now).await
     }
 
     fn claimed(&self, job: Job, claim: Option<Claim>, retry_after: Option<Duration>) -> Claimed {

@@ -15,7 +15,7 @@ use crate::{
 impl Backfill<'_> {
     /// Pauses a running job: workers hear it on their next heartbeat and take no new work; what they are at may still
     /// be recorded. A paused job is answered as it is.
-    pub async fn pause(&self, id: Uuid, _now: DateTime<Utc>) -> Result<Job> {
+    pub async fn pause(&self, id: Uuid) -> Result<Job> {
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;

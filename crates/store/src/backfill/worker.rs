@@ -46,7 +46,7 @@ pub trait Coordinator: Clone + Send + Sync + 'static {
     /// See [`super::Backfill::heartbeat`].
     fn heartbeat(&self, key: ClaimKey) -> impl Future<Output = Result<Heard>> + Send;
     /// See [`super::Backfill::release`].
-    fn release(&self, key: ClaimKey) -> impl Future<Output = Result<()>> + Send;
+    fn release(&self, key: ClaimKey) -> impl Future<Output = Result<Job>> + Send;
     /// See [`super::Backfill::record_error`].
     fn record_error(
         &self,
@@ -54,7 +54,7 @@ pub trait Coordinator: Clone + Send + Sync + 'static {
         blocks: BlockRange,
         attempted: i32,
         message: &str,
-    ) -> impl Future<Output = Result<()>> + Send;
+    ) -> impl Future<Output = Result<Heard>> + Send;
     /// See [`super::Backfill::checkpoint`].
     fn checkpoint(
         &self,
@@ -85,7 +85,7 @@ impl Coordinator for Store {
         self.backfill().heartbeat(key, self.now()).await
     }
 
-    async fn release(&self, key: ClaimKey) -> Result<()> {
+    async fn release(&self, key: ClaimKey) -> Result<Job> {
         self.backfill().release(key, self.now()).await
     }
 
@@ -95,7 +95,7 @@ impl Coordinator for Store {
         blocks: BlockRange,
         attempted: i32,
         message: &str,
-    ) -> Result<()> {
+    ) -> Result<Heard> {
         self.backfill()
             .record_error(key, blocks, attempted, message, self.now())
             .await

@@ -7,8 +7,10 @@
     reason = "what a test measured belongs into its output"
 )]
 
+mod backfill;
 mod migrate;
 mod roles;
 mod schedule;
+mod statements;
 mod support;
 mod token;
