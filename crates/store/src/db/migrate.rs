@@ -19,11 +19,15 @@
 
 mod apply;
 mod catalogue;
-mod lint;
+mod compatibility;
+mod down;
+mod draft;
+pub mod lint;
 pub(crate) mod queries;
 mod session;
 mod source;
 pub mod sql;
+mod status;
 
 use std::{path::Path, time::Duration};
 
@@ -31,8 +35,12 @@ use chrono::{DateTime, Utc};
 
 pub use apply::Record;
 pub use catalogue::Drift;
+pub use compatibility::{SchemaState, compatibility};
+pub use down::{DownOptions, Loss, RolledBack};
+pub use draft::new_pair;
 pub use queries::STATEMENTS;
 pub use source::{Direction, Migration, Script, checksum};
+pub use status::Status;
 
 use crate::error::Result;
 
@@ -52,7 +60,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            wait_for_other: Duration::from_secs(600),
+            wait_for_other: Duration::from_mins(10),
             lock_timeout: Duration::from_millis(200),
             attempts: 100,
             longest_pause: Duration::from_secs(2),

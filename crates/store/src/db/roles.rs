@@ -73,17 +73,17 @@ async fn apply(connection: &Dedicated) -> Result<()> {
 
 /// Whether another session changed the same role, membership or grant at the same time.
 fn lost_a_race(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
+    matches!(
+        error.code(),
         Some(
             &(SqlState::UNIQUE_VIOLATION
             | SqlState::DUPLICATE_OBJECT
             | SqlState::T_R_DEADLOCK_DETECTED
-            | SqlState::LOCK_NOT_AVAILABLE),
-        ) => true,
-        // 'tuple concurrently updated' has no state of its own.
-        Some(&SqlState::INTERNAL_ERROR) => true,
-        _ => false,
-    }
+            | SqlState::LOCK_NOT_AVAILABLE
+            // 'tuple concurrently updated' has no state of its own.
+            | SqlState::INTERNAL_ERROR)
+        )
+    )
 }
 
 fn refused(error: tokio_postgres::Error) -> Error {

@@ -6,6 +6,11 @@
     clippy::print_stderr,
     reason = "what a test measured belongs into its output"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod backfill;
 mod migrate;

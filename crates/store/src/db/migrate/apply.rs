@@ -67,7 +67,12 @@ impl Migrator {
     /// `migration_changed` when a file is not what was applied, as `migration_blocked` when locks could not be had, and
     /// as `migration_failed` with file, statement, line and the database's words. What was applied before stays.
     pub async fn up(&self, url: &str, clock: &dyn Clock) -> Result<Vec<Applied>> {
-        lint::refuse_unrunnable(self.migrations())?;
+        for migration in &self.migrations {
+            let scripts = [&migration.up, &migration.down];
+            if let Some(finding) = scripts.into_iter().find_map(lint::unrunnable) {
+                return Err(Error::invalid("migration_invalid", finding.to_string()));
+            }
+        }
         let session = Session::open(url).await?;
         let outcome = self.up_in(&session, clock).await;
         session.close().await;
@@ -253,14 +258,23 @@ pub(super) async fn run(session: &Session, script: &Script) -> Result<(), Failur
     Ok(())
 }
 
-/// Runs the one statement of a file without a transaction.
+/// Runs the one statement of a file without a transaction. What a killed try left is removed before, and what a failed
+/// one leaves, after.
 pub(super) async fn run_alone(session: &Session, script: &Script) -> Result<(), Failure> {
-    if let [statement] = script.parsed.statements.as_slice()
-        && let Some(index) = lint::index_built_concurrently(statement)
-    {
-        remove_invalid_index(session, &index).await?;
+    let index = script
+        .parsed
+        .statements
+        .first()
+        .and_then(lint::index_built_concurrently);
+    let Some(index) = index else {
+        return run(session, script).await;
+    };
+    remove_invalid_index(session, &index).await?;
+    let outcome = run(session, script).await;
+    if outcome.is_err() && !session.is_closed() {
+        let _ = remove_invalid_index(session, &index).await;
     }
-    run(session, script).await
+    outcome
 }
 
 /// A CREATE INDEX CONCURRENTLY that failed or was killed leaves an index that is never used but always maintained, and

@@ -42,6 +42,31 @@ insert into public.schema_migrations
      duration_milliseconds)
 values ($1, $2, $3, $4, $5, $6, $7, $8, session_user, $9)";
 
+/// The newest migration, with the catalogue recorded by the one before it.
+pub(super) const NEWEST: &str = "
+select newest.number, newest.name, newest.down_sql, previous.catalogue as catalogue_before
+from public.schema_migrations newest
+    left join public.schema_migrations previous on previous.number = newest.number - 1
+order by newest.number desc
+limit 1";
+
+pub(super) const NEWEST_CATALOGUE: &str = "
+select catalogue from public.schema_migrations order by number desc limit 1";
+
+pub(super) const FORGET: &str = "delete from public.schema_migrations where number = $1";
+
+/// Every table that holds rows of its own, and partitioned ones, a row a column; names are quoted where they must be.
+pub(super) const TABLES_AND_COLUMNS: &str = "
+select c.oid, format('%I.%I', n.nspname, c.relname) as name,
+       (select inhparent from pg_inherits where inhrelid = c.oid limit 1) as parent,
+       c.relfilenode as filenode, pg_stat_get_xact_tuples_deleted(c.oid) as deleted,
+       a.attnum as number, quote_ident(a.attname) as column, format_type(a.atttypid, a.atttypmod) as type
+from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+  and c.oid <> 'public.schema_migrations'::regclass";
+
 /// Whether an index of that name is there and not valid.
 pub(super) const INDEX_IS_INVALID: &str = "
 select exists (

@@ -77,7 +77,7 @@ impl Script {
                 }
                 "no-transaction" => self.in_transaction = false,
                 "backward-compatible" if self.direction == Direction::Up => {
-                    self.backward_compatible = true
+                    self.backward_compatible = true;
                 }
                 "backward-compatible" => {
                     return Err(invalid(format!(
@@ -99,10 +99,11 @@ impl Script {
 
 /// SHA-256 of a text, in hexadecimal.
 pub fn checksum(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut shown = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        shown.push_str(&format!("{byte:02x}"));
+    }
+    shown
 }
 
 /// A pair of files.
@@ -152,7 +153,7 @@ pub fn from_dir(dir: &Path) -> Result<Vec<Migration>> {
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let bytes = if name.ends_with(".sql") {
+        let bytes = if entry.path().extension().is_some_and(|kind| kind == "sql") {
             std::fs::read(entry.path()).map_err(unreadable)?
         } else {
             Vec::new()
@@ -197,10 +198,10 @@ fn collect(files: impl IntoIterator<Item = (String, Option<String>)>) -> Result<
 
 fn pair(number: i32, named: BTreeMap<String, Halves>) -> Result<Migration> {
     if named.len() > 1 {
-        let names: Vec<String> = named.keys().map(|name| label(number, name)).collect();
+        let labels: Vec<String> = named.keys().map(|name| label(number, name)).collect();
         return Err(invalid(format!(
             "number {number:04} is there more than once: {}; give the later one the next free number",
-            names.join(", ")
+            labels.join(", ")
         )));
     }
     let Some((name, halves)) = named.into_iter().next() else {

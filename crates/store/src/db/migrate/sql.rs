@@ -308,9 +308,7 @@ impl<'a> Scanner<'a> {
             if c == '\\' && escapes {
                 text.push(c);
                 text.extend(characters.next().map(|(_, c)| c));
-            } else if c != quote {
-                text.push(c);
-            } else if characters.next_if(|(_, c)| *c == quote).is_some() {
+            } else if c != quote || characters.next_if(|(_, next)| *next == quote).is_some() {
                 text.push(c);
             } else {
                 self.take(at + 1);
