@@ -15,5 +15,7 @@
 mod backfill;
 mod migrate;
 mod roles;
+mod schedule;
 mod statements;
 mod support;
+mod token;
