@@ -12,8 +12,10 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod backfill;
 mod migrate;
 mod roles;
 mod schedule;
+mod statements;
 mod support;
 mod token;
