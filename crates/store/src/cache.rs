@@ -111,6 +111,10 @@ fn connect(url: &str, timeout: Duration) -> RedisResult<ConnectionManager> {
     ConnectionManager::new_lazy_with_config(client, config)
 }
 
+async fn ping(connection: &mut ConnectionManager) -> RedisResult<()> {
+    redis::cmd("PING").exec_async(connection).await
+}
+
 /// The thin loop: asks, keeps the answer, sleeps.
 async fn ping_forever(mut connection: ConnectionManager, state: Arc<AtomicU8>) {
     let mut ticks = tokio::time::interval(PING_INTERVAL);
@@ -118,17 +122,21 @@ async fn ping_forever(mut connection: ConnectionManager, state: Arc<AtomicU8>) {
     let mut last = None;
     loop {
         ticks.tick().await;
-        let pong: RedisResult<()> = redis::cmd("PING").exec_async(&mut connection).await;
+        let mut pong = ping(&mut connection).await;
+        if pong.is_err() {
+            // A command over a lost connection fails and starts a new connection; only the next one uses it.
+            pong = ping(&mut connection).await;
+        }
         let found = if pong.is_ok() {
             CacheState::Up
         } else {
             CacheState::Down
         };
         if last != Some(found) {
-            match &pong {
+            match pong {
                 Ok(()) => tracing::info!("Redis answers"),
                 Err(error) => {
-                    tracing::warn!(kind = ?error.kind(), "Redis does not answer; the database answers alone");
+                    tracing::warn!(%error, "Redis does not answer; the database answers alone");
                 }
             }
         }

@@ -13,6 +13,7 @@
 )]
 
 mod backfill;
+mod cache;
 mod migrate;
 mod roles;
 mod schedule;
