@@ -14,6 +14,7 @@
 
 mod backfill;
 mod migrate;
+mod pool;
 mod roles;
 mod schedule;
 mod statements;
