@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     backfill::Backfill,
+    cache::Cache,
     clock::{Clock, SystemClock},
     config::Config,
     db::Pool,
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    cache: Cache,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -30,8 +32,10 @@ impl Store {
     /// Opens the store with a clock of the caller's.
     pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let pool = Pool::open(&config.database)?;
+        let cache = Cache::open(&config.redis)?;
         Ok(Self {
             pool,
+            cache,
             config: Arc::new(config),
             clock,
         })
@@ -60,6 +64,11 @@ impl Store {
     /// The connection pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// The configuration it was opened with.

@@ -13,6 +13,7 @@
 )]
 
 mod backfill;
+mod cache;
 mod migrate;
 mod pool;
 mod roles;
