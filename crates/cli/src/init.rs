@@ -1,14 +1,49 @@
-//! `utxoiq-store init`.
+//! `utxoiq-store init`: makes the database roles, or prints the SQL for a DBA to read and run.
 
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use utxoiq_store::db::roles;
 
 use crate::Context;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print the SQL and change nothing; run it with psql in the same database
+    #[arg(long)]
+    print: bool,
+}
 
-#[allow(clippy::unused_async)]
-pub async fn run(_args: Args, _context: Context) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not written yet")
+#[allow(clippy::print_stdout)] // the answer
+pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
+    let url = context.config.database.admin_url()?;
+    if args.print {
+        print!("{}", roles::sql(&database_of(url)?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    roles::init(url).await?;
+    println!(
+        "the roles are there: {}, {}",
+        roles::OWNER,
+        roles::LOGIN.join(", ")
+    );
+    println!(
+        "next: give those that log in a password (psql: \\password {}), then `utxoiq-store migrate up`",
+        roles::APP
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The database that a connection string names; without one, PostgreSQL takes the user's name.
+fn database_of(url: &str) -> anyhow::Result<String> {
+    let config: tokio_postgres::Config = url
+        .parse()
+        .ok()
+        .context("database.admin_url is not a PostgreSQL connection string")?;
+    config
+        .get_dbname()
+        .or(config.get_user())
+        .map(str::to_owned)
+        .context("database.admin_url names no database")
 }

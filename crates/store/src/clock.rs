@@ -59,3 +59,10 @@ impl Clock for FixedClock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A time-ordered UUID (version 7) of a given moment: new rows land at the end of their index.
+pub fn uuid_at(time: DateTime<Utc>) -> uuid::Uuid {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, seconds, time.timestamp_subsec_nanos());
+    uuid::Uuid::new_v7(time)
+}

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::{
+    backfill::Backfill,
     clock::{Clock, SystemClock},
     config::Config,
     db::Pool,
     error::Result,
+    token::Tokens,
 };
 
 /// The store. Clones share everything.
@@ -38,6 +40,21 @@ impl Store {
     /// The present time by the store's clock. Read it once for each request or tick and pass it on.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// The store's clock, for what outlives a call.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// Service tokens, as far as the serving role may: making and revoking needs an administrator's pool.
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens::new(&self.pool)
+    }
+
+    /// Backfill jobs.
+    pub fn backfill(&self) -> Backfill<'_> {
+        Backfill::new(&self.pool, &self.config.backfill)
     }
 
     /// The connection pool.

@@ -6,6 +6,7 @@
 //! declared statement against the migrated schema and compares the types, so that a column renamed by a migration
 //! fails in the tests instead of at night.
 
+mod dedicated;
 pub mod migrate;
 pub mod pool;
 pub mod roles;
@@ -16,6 +17,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
+pub use dedicated::Dedicated;
 pub use pool::{Connection, Pool};
 
 use crate::error::{Error, Result};

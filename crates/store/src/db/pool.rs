@@ -31,6 +31,7 @@ use deadpool_postgres::{
 use tokio::task::JoinHandle;
 
 pub use connect::ConnectCause;
+pub(super) use connect::connect_error;
 pub use snapshot::{PoolSnapshot, WaitHistogram};
 
 use crate::{

@@ -103,7 +103,7 @@ impl fmt::Display for ConnectCause {
 }
 
 /// The typed error of a connection that could not be made after all attempts.
-pub(super) fn connect_error(error: tokio_postgres::Error) -> Error {
+pub(in crate::db) fn connect_error(error: tokio_postgres::Error) -> Error {
     let message = match ConnectCause::of(&error) {
         ConnectCause::Refused => {
             "the database refuses connections: check that it runs and that database.url names its host and port"

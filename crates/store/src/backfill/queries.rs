@@ -1,0 +1,694 @@
+//! The SQL of backfill jobs. `j` is always a job's row, `live` its ledger with the finished blocks of present claims.
+
+use tokio_postgres::types::Type;
+
+use crate::db::Statement;
+
+/// A job's columns. Where no claim is open they are what is stored; else they follow from the merged ledger.
+macro_rules! job_columns {
+    () => {
+        "j.id, j.job_type, j.start_block, j.end_block, j.status,
+         case when live.done is null then j.covered_blocks
+              else backfill_block_count(j.covered + live.done) end as covered_blocks,
+         case when live.done is null then j.current_block
+              else backfill_current_block(j.covered + live.done, j.start_block, j.end_block) end as current_block,
+         case when live.done is null then j.progress_percentage
+              else backfill_percentage(j.covered + live.done, j.start_block, j.end_block) end as progress_percentage,
+         case when live.done is null then j.estimated_completion
+              when j.status = 'running' then backfill_estimated_completion(
+                  j.covered + live.done, j.start_block, j.end_block, j.attempt_covered_blocks, j.attempt_started_at,
+                  greatest(j.progressed_at, live.progressed_at)) end as estimated_completion,
+         j.error_message, j.started_at, j.completed_at, j.ended_at, j.created_by, j.attempt, j.external_id,
+         j.paused_by, greatest(j.heard_at, live.heartbeat_at) as heard_at"
+    };
+}
+
+/// What of a job's ledger is not yet folded into its row.
+macro_rules! live {
+    () => {
+        " cross join lateral (
+             select range_agg(c.done) as done, max(c.progressed_at) as progressed_at, max(c.heartbeat_at) as heartbeat_at
+             from backfill_claims c where c.job_id = j.id) live "
+    };
+}
+
+macro_rules! select_jobs {
+    ($($rest:literal)+) => { concat!("select ", job_columns!(), " from backfill_jobs j", live!(), $($rest),+) };
+}
+
+const JOB_COLUMNS: &[(&str, Type)] = &[
+    ("id", Type::UUID),
+    ("job_type", Type::TEXT),
+    ("start_block", Type::INT8),
+    ("end_block", Type::INT8),
+    ("status", Type::TEXT),
+    ("covered_blocks", Type::INT8),
+    ("current_block", Type::INT8),
+    ("progress_percentage", Type::FLOAT8),
+    ("estimated_completion", Type::TIMESTAMPTZ),
+    ("error_message", Type::TEXT),
+    ("started_at", Type::TIMESTAMPTZ),
+    ("completed_at", Type::TIMESTAMPTZ),
+    ("ended_at", Type::TIMESTAMPTZ),
+    ("created_by", Type::TEXT),
+    ("attempt", Type::INT4),
+    ("external_id", Type::TEXT),
+    ("paused_by", Type::TEXT),
+    ("heard_at", Type::TIMESTAMPTZ),
+];
+
+/// One job by id.
+pub const GET: Statement = Statement {
+    name: "backfill.get",
+    sql: select_jobs!("where j.id = $1"),
+    params: &[Type::UUID],
+    columns: JOB_COLUMNS,
+};
+
+/// One job by the id its reporter chose.
+pub const GET_EXTERNAL: Statement = Statement {
+    name: "backfill.get_external",
+    sql: select_jobs!("where j.external_id = $1"),
+    params: &[Type::TEXT],
+    columns: JOB_COLUMNS,
+};
+
+// Four statements instead of one with optional conditions: each is planned for its own index. Their plans are kept for
+// all parameters, so that they must not depend on how common a type or a status is: read in order of time and filtered,
+// the few running jobs among a million completed ones would take a million rows. Written as `between $3 and $3`, the
+// column is no constant to the planner, so that only the index that begins with it gives the order asked for.
+
+/// Jobs, newest start first.
+pub const LIST: Statement = Statement {
+    name: "backfill.list",
+    sql: select_jobs!("order by j.started_at desc, j.id desc limit $1 offset $2"),
+    params: &[Type::INT8, Type::INT8],
+    columns: JOB_COLUMNS,
+};
+
+/// Jobs of one shown status, newest start first.
+pub const LIST_BY_STATUS: Statement = Statement {
+    name: "backfill.list_by_status",
+    sql: select_jobs!(
+        "where j.shown_status between $3 and $3
+         order by j.shown_status, j.started_at desc, j.id desc limit $1 offset $2"
+    ),
+    params: &[Type::INT8, Type::INT8, Type::TEXT],
+    columns: JOB_COLUMNS,
+};
+
+/// Jobs of one type, newest start first.
+pub const LIST_BY_TYPE: Statement = Statement {
+    name: "backfill.list_by_type",
+    sql: select_jobs!(
+        "where j.job_type between $3 and $3
+         order by j.job_type, j.started_at desc, j.id desc limit $1 offset $2"
+    ),
+    params: &[Type::INT8, Type::INT8, Type::TEXT],
+    columns: JOB_COLUMNS,
+};
+
+/// Jobs of one type and shown status, newest start first.
+pub const LIST_BY_TYPE_AND_STATUS: Statement = Statement {
+    name: "backfill.list_by_type_and_status",
+    sql: select_jobs!(
+        "where j.job_type = $3 and j.shown_status between $4 and $4
+         order by j.shown_status, j.started_at desc, j.id desc limit $1 offset $2"
+    ),
+    params: &[Type::INT8, Type::INT8, Type::TEXT, Type::TEXT],
+    columns: JOB_COLUMNS,
+};
+
+/// The newest job of exactly this type and range.
+pub const NEWEST_OF_RANGE: Statement = Statement {
+    name: "backfill.newest_of_range",
+    sql: select_jobs!(
+        "where j.job_type = $1 and j.start_block = $2 and j.end_block = $3 order by j.started_at desc, j.id desc limit 1"
+    ),
+    params: &[Type::TEXT, Type::INT8, Type::INT8],
+    columns: JOB_COLUMNS,
+};
+
+/// Serialises everything that makes a job of one type active, for the transaction.
+pub const LOCK_TYPE: Statement = Statement {
+    name: "backfill.lock_type",
+    sql: "select from (select pg_advisory_xact_lock(hashtextextended('backfill_jobs/' || $1, 0))) locked",
+    params: &[Type::TEXT],
+    columns: &[],
+};
+
+/// The active job of a type that overlaps a range, other than the one given.
+pub const OVERLAPPING: Statement = Statement {
+    name: "backfill.overlapping",
+    sql: "select id, start_block, end_block from backfill_jobs
+          where job_type = $1 and int8range(start_block, end_block, '[]') && int8range($2, $3, '[]')
+            and status in ('running', 'paused') and id is distinct from $4
+          limit 1",
+    params: &[Type::TEXT, Type::INT8, Type::INT8, Type::UUID],
+    columns: &[
+        ("id", Type::UUID),
+        ("start_block", Type::INT8),
+        ("end_block", Type::INT8),
+    ],
+};
+
+/// A new job and its first attempt.
+pub const INSERT: Statement = Statement {
+    name: "backfill.insert",
+    sql: "with job as (
+              insert into backfill_jobs (id, job_type, start_block, end_block, status, covered, attempt,
+                  attempt_started_at, attempt_covered_blocks, claim_epoch, external_id, created_by, started_at,
+                  progressed_at, heard_at)
+              values ($1, $2, $3, $4, 'running', '{}', 1, $7, 0, 0, $5, $6, $7, $7, $7)
+              returning id, attempt, started_at)
+          insert into backfill_attempts (job_id, attempt, started_at, covered_blocks)
+          select id, attempt, started_at, 0 from job",
+    params: &[Type::UUID, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::TIMESTAMPTZ],
+    columns: &[],
+};
+
+/// The implicit worker's progress: commits everything below a block. One row, one round trip.
+pub const COMMIT_BELOW: Statement = Statement {
+    name: "backfill.commit_below",
+    sql: concat!(
+        "with j as (
+             update backfill_jobs
+             set covered = covered + int8multirange(int8range(start_block, $2)),
+                 progressed_at = case when covered @> int8range(start_block, $2) then progressed_at
+                                      else greatest(progressed_at, $3) end,
+                 heard_at = greatest(heard_at, $3), implicit_heard_at = $3
+             where id = $1 and status in ('running', 'paused') and $2 between start_block and end_block
+               and not exists (select from backfill_claims c where c.job_id = $1 and c.lease_expires_at > $3)
+             returning *)
+         select ",
+        job_columns!(),
+        " from j",
+        live!()
+    ),
+    params: &[Type::UUID, Type::INT8, Type::TIMESTAMPTZ],
+    columns: JOB_COLUMNS,
+};
+
+/// The implicit worker's last word: commits a job whole.
+pub const COMMIT_ALL: Statement = Statement {
+    name: "backfill.commit_all",
+    sql: "update backfill_jobs
+          set covered = int8multirange(int8range(start_block, end_block, '[]')),
+              progressed_at = greatest(progressed_at, $2), heard_at = greatest(heard_at, $2), implicit_heard_at = $2
+          where id = $1",
+    params: &[Type::UUID, Type::TIMESTAMPTZ],
+    columns: &[],
+};
+
+/// Locks a job's row for the transaction.
+pub const LOCK: Statement = Statement {
+    name: "backfill.lock",
+    sql: "select job_type, start_block, end_block, status, paused_by, implicit_heard_at, attempt_covered_blocks
+          from backfill_jobs where id = $1 for update",
+    params: &[Type::UUID],
+    columns: &[
+        ("job_type", Type::TEXT),
+        ("start_block", Type::INT8),
+        ("end_block", Type::INT8),
+        ("status", Type::TEXT),
+        ("paused_by", Type::TEXT),
+        ("implicit_heard_at", Type::TIMESTAMPTZ),
+        ("attempt_covered_blocks", Type::INT8),
+    ],
+};
+
+/// A job's type: what must be locked before its row is.
+pub const JOB_TYPE: Statement = Statement {
+    name: "backfill.job_type",
+    sql: "select job_type from backfill_jobs where id = $1",
+    params: &[Type::UUID],
+    columns: &[("job_type", Type::TEXT)],
+};
+
+/// Locks a job's row unless someone else has it: that one will fold, too.
+pub const TRY_LOCK: Statement = Statement {
+    name: "backfill.try_lock",
+    sql: "select true as locked from backfill_jobs where id = $1 and status in ('running', 'paused') for update skip locked",
+    params: &[Type::UUID],
+    columns: &[("locked", Type::BOOL)],
+};
+
+/// Folds the finished blocks of all claims into the ledger; the job's row is locked before, in a statement of its own,
+/// so that this one sees every claim as it is after a rewind that it waited for.
+pub const FOLD: Statement = Statement {
+    name: "backfill.fold",
+    sql: "update backfill_jobs j
+          set covered = j.covered + live.done,
+              progressed_at = greatest(j.progressed_at, live.progressed_at),
+              heard_at = greatest(j.heard_at, live.heartbeat_at)
+          from (select range_agg(done) as done, max(progressed_at) as progressed_at, max(heartbeat_at) as heartbeat_at
+                from backfill_claims where job_id = $1) live
+          where j.id = $1 and live.done is not null",
+    params: &[Type::UUID],
+    columns: &[],
+};
+
+/// Closes a job's claims, folding what they finished: all of them, or those whose lease is over. The job's row must be
+/// locked. A claim that is gone fences its worker out.
+pub const CLOSE_CLAIMS: Statement = Statement {
+    name: "backfill.close_claims",
+    sql: "with gone as (
+              delete from backfill_claims where job_id = $1 and ($3 or lease_expires_at <= $2)
+              returning done, progressed_at, heartbeat_at)
+          update backfill_jobs j
+          set covered = j.covered + closed.done,
+              progressed_at = greatest(j.progressed_at, closed.progressed_at),
+              heard_at = greatest(j.heard_at, closed.heartbeat_at)
+          from (select range_agg(done) as done, max(progressed_at) as progressed_at, max(heartbeat_at) as heartbeat_at
+                from gone) closed
+          where j.id = $1 and closed.done is not null",
+    params: &[Type::UUID, Type::TIMESTAMPTZ, Type::BOOL],
+    columns: &[],
+};
+
+/// Closes one claim of a worker, folding what it finished. The job's row must be locked.
+pub const CLOSE_CLAIM: Statement = Statement {
+    name: "backfill.close_claim",
+    sql: "with gone as (
+              delete from backfill_claims where job_id = $1 and id = $2 and epoch = $3
+              returning done, progressed_at, heartbeat_at)
+          update backfill_jobs j
+          set covered = j.covered + gone.done,
+              progressed_at = greatest(j.progressed_at, gone.progressed_at),
+              heard_at = greatest(j.heard_at, gone.heartbeat_at)
+          from gone where j.id = $1",
+    params: &[Type::UUID, Type::UUID, Type::INT8],
+    columns: &[],
+};
+
+/// The lowest free sub-range of a job, at most `$2` blocks, what holds others back, and how many claims there are.
+pub const FREE: Statement = Statement {
+    name: "backfill.free",
+    sql: "select free.start_block, free.end_block, held.until as held_until, held.claims
+          from backfill_jobs j
+          cross join lateral (
+              select range_agg(c.blocks) as blocks, min(c.lease_expires_at) as until, count(*) as claims
+              from backfill_claims c where c.job_id = j.id) held
+          left join lateral (
+              select lower(r) as start_block, least(upper(r), lower(r) + $2) as end_block
+              from unnest(int8multirange(int8range(j.start_block, j.end_block, '[]')) - j.covered
+                          - coalesce(held.blocks, '{}')) r
+              order by lower(r) limit 1) free on true
+          where j.id = $1",
+    params: &[Type::UUID, Type::INT8],
+    columns: &[
+        ("start_block", Type::INT8),
+        ("end_block", Type::INT8),
+        ("held_until", Type::TIMESTAMPTZ),
+        ("claims", Type::INT8),
+    ],
+};
+
+/// A new claim with the job's next epoch. The job's row must be locked.
+pub const INSERT_CLAIM: Statement = Statement {
+    name: "backfill.insert_claim",
+    sql: "with job as (
+              update backfill_jobs set claim_epoch = claim_epoch + 1, heard_at = greatest(heard_at, $6)
+              where id = $2 returning attempt, claim_epoch)
+          insert into backfill_claims (id, job_id, attempt, epoch, worker, blocks, done, claimed_at, heartbeat_at,
+              lease_expires_at)
+          select $1, $2, attempt, claim_epoch, $3, int8range($4, $5), '{}', $6, $6, $7 from job
+          returning epoch",
+    params: &[
+        Type::UUID,
+        Type::UUID,
+        Type::TEXT,
+        Type::INT8,
+        Type::INT8,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+    ],
+    columns: &[("epoch", Type::INT8)],
+};
+
+const HEARD_COLUMNS: &[(&str, Type)] = &[
+    ("finished", Type::BOOL),
+    ("status", Type::TEXT),
+    ("folded_at", Type::TIMESTAMPTZ),
+];
+
+/// A worker's finished blocks. Changes nothing when the claim is gone, its epoch is another, its lease is over, or the
+/// blocks lie outside of it.
+pub const RECORD: Statement = Statement {
+    name: "backfill.record",
+    sql: "update backfill_claims c
+          set done = c.done + int8multirange(int8range($4, $5)), progressed_at = $6, heartbeat_at = $6,
+              lease_expires_at = $7
+          where c.id = $2 and c.job_id = $1 and c.epoch = $3 and c.lease_expires_at > $6
+            and int8range($4, $5) <@ c.blocks
+          returning c.done @> c.blocks as finished,
+                    (select j.status from backfill_jobs j where j.id = c.job_id) as status,
+                    (select j.heard_at from backfill_jobs j where j.id = c.job_id) as folded_at",
+    params: &[
+        Type::UUID,
+        Type::UUID,
+        Type::INT8,
+        Type::INT8,
+        Type::INT8,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+    ],
+    columns: HEARD_COLUMNS,
+};
+
+/// A worker's sign of life, under the same conditions.
+pub const HEARTBEAT: Statement = Statement {
+    name: "backfill.heartbeat",
+    sql: "update backfill_claims c set heartbeat_at = $4, lease_expires_at = $5
+          where c.id = $2 and c.job_id = $1 and c.epoch = $3 and c.lease_expires_at > $4
+          returning c.done @> c.blocks as finished,
+                    (select j.status from backfill_jobs j where j.id = c.job_id) as status,
+                    (select j.heard_at from backfill_jobs j where j.id = c.job_id) as folded_at",
+    params: &[
+        Type::UUID,
+        Type::UUID,
+        Type::INT8,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+    ],
+    columns: HEARD_COLUMNS,
+};
+
+/// Whether a claim is still its worker's, locked so that it stays so for the transaction.
+pub const HOLD_CLAIM: Statement = Statement {
+    name: "backfill.hold_claim",
+    sql: "select worker, attempt, lower(blocks) as start_block, upper(blocks) as end_block
+          from backfill_claims
+          where id = $2 and job_id = $1 and epoch = $3 and lease_expires_at > $4 for update",
+    params: &[Type::UUID, Type::UUID, Type::INT8, Type::TIMESTAMPTZ],
+    columns: &[
+        ("worker", Type::TEXT),
+        ("attempt", Type::INT4),
+        ("start_block", Type::INT8),
+        ("end_block", Type::INT8),
+    ],
+};
+
+/// Completes a job whose ledger is whole. The job's row must be locked and its claims folded.
+pub const COMPLETE: Statement = Statement {
+    name: "backfill.complete",
+    sql: "with job as (
+              update backfill_jobs set status = 'completed', ended_at = $2, error_message = null, paused_by = null
+              where id = $1 and status in ('running', 'paused') and covered @> int8range(start_block, end_block, '[]')
+              returning id)
+          update backfill_attempts a set ended_at = $2, outcome = 'completed'
+          from job where a.job_id = job.id and a.ended_at is null",
+    params: &[Type::UUID, Type::TIMESTAMPTZ],
+    columns: &[],
+};
+
+/// Ends a job otherwise: failed with its error, or cancelled.
+pub const END: Statement = Statement {
+    name: "backfill.end",
+    sql: "with job as (
+              update backfill_jobs set status = $2, ended_at = $3, error_message = $4, paused_by = null
+              where id = $1 returning id)
+          update backfill_attempts a set ended_at = $3, outcome = $2, error_message = $4
+          from job where a.job_id = job.id and a.ended_at is null",
+    params: &[Type::UUID, Type::TEXT, Type::TIMESTAMPTZ, Type::TEXT],
+    columns: &[],
+};
+
+/// Pauses a running job.
+pub const PAUSE: Statement = Statement {
+    name: "backfill.pause",
+    sql: "update backfill_jobs set status = 'paused', paused_by = $2 where id = $1 and status = 'running'",
+    params: &[Type::UUID, Type::TEXT],
+    columns: &[],
+};
+
+/// Lets a paused job run again; its silence counts from now.
+pub const UNPAUSE: Statement = Statement {
+    name: "backfill.unpause",
+    sql: "update backfill_jobs set status = 'running', paused_by = null, heard_at = greatest(heard_at, $2)
+          where id = $1 and status = 'paused'",
+    params: &[Type::UUID, Type::TIMESTAMPTZ],
+    columns: &[],
+};
+
+/// Makes a failed job run again, as a new attempt.
+pub const NEW_ATTEMPT: Statement = Statement {
+    name: "backfill.new_attempt",
+    sql: "with job as (
+              update backfill_jobs
+              set status = 'running', ended_at = null, error_message = null, attempt = attempt + 1,
+                  attempt_started_at = $2, attempt_covered_blocks = covered_blocks, progressed_at = greatest(progressed_at, $2),
+                  heard_at = greatest(heard_at, $2), implicit_heard_at = null
+              where id = $1 and status = 'failed'
+              returning id, attempt, attempt_started_at, attempt_covered_blocks)
+          insert into backfill_attempts (job_id, attempt, started_at, covered_blocks)
+          select id, attempt, attempt_started_at, attempt_covered_blocks from job",
+    params: &[Type::UUID, Type::TIMESTAMPTZ],
+    columns: &[],
+};
+
+/// Running jobs of which nothing was heard since a time.
+pub const SILENT: Statement = Statement {
+    name: "backfill.silent",
+    sql: "select j.id from backfill_jobs j
+          where j.status = 'running' and j.heard_at <= $1
+            and not exists (select from backfill_claims c
+                            where c.job_id = j.id and (c.lease_expires_at > $2 or c.heartbeat_at > $1))
+          order by j.heard_at limit 1000",
+    params: &[Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
+    columns: &[("id", Type::UUID)],
+};
+
+/// Whether one job, its row locked and its claims folded, is silent since a time.
+pub const IS_SILENT: Statement = Statement {
+    name: "backfill.is_silent",
+    sql: "select j.status = 'running' and j.heard_at <= $2
+                 and not exists (select from backfill_claims c where c.job_id = j.id) as silent
+          from backfill_jobs j where j.id = $1",
+    params: &[Type::UUID, Type::TIMESTAMPTZ],
+    columns: &[("silent", Type::BOOL)],
+};
+
+/// A job's ledger, with the finished blocks of present claims: the finished ranges' bounds.
+pub const COVERED: Statement = Statement {
+    name: "backfill.covered",
+    sql: concat!(
+        "select array(select lower(r) from unnest(whole.covered) r order by 1) as starts,
+                array(select upper(r) from unnest(whole.covered) r order by 1) as ends
+         from backfill_jobs j",
+        live!(),
+        "cross join lateral (select j.covered + coalesce(live.done, '{}') as covered) whole
+         where j.id = $1"
+    ),
+    params: &[Type::UUID],
+    columns: &[("starts", Type::INT8_ARRAY), ("ends", Type::INT8_ARRAY)],
+};
+
+/// A job's missing ranges, cut where claims begin and end, with who holds them. One row a range.
+pub const GAPS: Statement = Statement {
+    name: "backfill.gaps",
+    sql: concat!(
+        "select lower(r) as start_block, upper(r) as end_block, part.worker, part.lease_expires_at
+         from backfill_jobs j",
+        live!(),
+        "cross join lateral (
+             select int8multirange(int8range(j.start_block, j.end_block, '[]')) - j.covered - coalesce(live.done, '{}')
+                    as blocks) missing
+         cross join lateral (
+             select missing.blocks * int8multirange(c.blocks) as blocks, c.worker, c.lease_expires_at
+             from backfill_claims c where c.job_id = j.id and c.lease_expires_at > $2
+             union all
+             select missing.blocks - coalesce((select range_agg(c.blocks) from backfill_claims c
+                                               where c.job_id = j.id and c.lease_expires_at > $2), '{}'), null, null) part
+         cross join lateral unnest(part.blocks) r
+         where j.id = $1
+         order by lower(r)"
+    ),
+    params: &[Type::UUID, Type::TIMESTAMPTZ],
+    columns: &[
+        ("start_block", Type::INT8),
+        ("end_block", Type::INT8),
+        ("worker", Type::TEXT),
+        ("lease_expires_at", Type::TIMESTAMPTZ),
+    ],
+};
+
+/// A job's attempts.
+pub const ATTEMPTS: Statement = Statement {
+    name: "backfill.attempts",
+    sql: "select attempt, started_at, covered_blocks, ended_at, outcome, error_message
+          from backfill_attempts where job_id = $1 order by attempt",
+    params: &[Type::UUID],
+    columns: &[
+        ("attempt", Type::INT4),
+        ("started_at", Type::TIMESTAMPTZ),
+        ("covered_blocks", Type::INT8),
+        ("ended_at", Type::TIMESTAMPTZ),
+        ("outcome", Type::TEXT),
+        ("error_message", Type::TEXT),
+    ],
+};
+
+/// One chunk error; the oldest beyond the limit go.
+pub const INSERT_ERROR: Statement = Statement {
+    name: "backfill.insert_error",
+    sql: "with cut as (
+              delete from backfill_errors where job_id = $1 and id <= (
+                  select id from backfill_errors where job_id = $1 order by id desc offset $9 - 1 limit 1))
+          insert into backfill_errors (job_id, attempt, blocks, worker, try, message, occurred_at)
+          values ($1, $2, case when $3 is not null then int8range($3, $4) end, $5, $6, $7, $8)",
+    params: &[
+        Type::UUID,
+        Type::INT4,
+        Type::INT8,
+        Type::INT8,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::TIMESTAMPTZ,
+        Type::INT8,
+    ],
+    columns: &[],
+};
+
+/// A job's newest chunk errors.
+pub const ERRORS: Statement = Statement {
+    name: "backfill.errors",
+    sql: "select attempt, lower(blocks) as start_block, upper(blocks) as end_block, worker, try, message, occurred_at
+          from backfill_errors where job_id = $1 order by id desc limit 100",
+    params: &[Type::UUID],
+    columns: &[
+        ("attempt", Type::INT4),
+        ("start_block", Type::INT8),
+        ("end_block", Type::INT8),
+        ("worker", Type::TEXT),
+        ("try", Type::INT4),
+        ("message", Type::TEXT),
+        ("occurred_at", Type::TIMESTAMPTZ),
+    ],
+};
+
+/// A job's highest checkpoints.
+pub const CHECKPOINTS: Statement = Statement {
+    name: "backfill.checkpoints",
+    sql: "select block, block_hash, recorded_at from backfill_checkpoints
+          where job_id = $1 order by block desc limit 100",
+    params: &[Type::UUID],
+    columns: &[
+        ("block", Type::INT8),
+        ("block_hash", Type::TEXT),
+        ("recorded_at", Type::TIMESTAMPTZ),
+    ],
+};
+
+/// The checkpoint at a block.
+pub const CHECKPOINT_AT: Statement = Statement {
+    name: "backfill.checkpoint_at",
+    sql: "select block, block_hash, recorded_at from backfill_checkpoints where job_id = $1 and block = $2",
+    params: &[Type::UUID, Type::INT8],
+    columns: &[
+        ("block", Type::INT8),
+        ("block_hash", Type::TEXT),
+        ("recorded_at", Type::TIMESTAMPTZ),
+    ],
+};
+
+/// The highest checkpoint below a block.
+pub const CHECKPOINT_BELOW: Statement = Statement {
+    name: "backfill.checkpoint_below",
+    sql: "select block, block_hash, recorded_at from backfill_checkpoints
+          where job_id = $1 and block < $2 order by block desc limit 1",
+    params: &[Type::UUID, Type::INT8],
+    columns: &[
+        ("block", Type::INT8),
+        ("block_hash", Type::TEXT),
+        ("recorded_at", Type::TIMESTAMPTZ),
+    ],
+};
+
+/// A new checkpoint; the lowest beyond the limit go.
+pub const INSERT_CHECKPOINT: Statement = Statement {
+    name: "backfill.insert_checkpoint",
+    sql: "with cut as (
+              delete from backfill_checkpoints where job_id = $1 and block <= (
+                  select block from backfill_checkpoints where job_id = $1 order by block desc offset $5 - 1 limit 1))
+          insert into backfill_checkpoints (job_id, block, block_hash, recorded_at) values ($1, $2, $3, $4)",
+    params: &[Type::UUID, Type::INT8, Type::TEXT, Type::TIMESTAMPTZ, Type::INT8],
+    columns: &[],
+};
+
+/// Takes a block and everything above it out of a job's ledger, with its checkpoints. The job's row must be locked.
+pub const REWIND: Statement = Statement {
+    name: "backfill.rewind",
+    sql: "with gone as (delete from backfill_checkpoints where job_id = $1 and block >= $2)
+          update backfill_jobs j
+          set covered = j.covered - int8multirange(int8range($2, null)),
+              attempt_covered_blocks = least(j.attempt_covered_blocks,
+                  backfill_block_count(j.covered - int8multirange(int8range($2, null))))
+          where j.id = $1",
+    params: &[Type::UUID, Type::INT8],
+    columns: &[],
+};
+
+/// Closes the claims that reach to a block or above it, folding what they finished below it and above it alike: the
+/// rewind that follows takes out the rest. The job's row must be locked.
+pub const CLOSE_CLAIMS_FROM: Statement = Statement {
+    name: "backfill.close_claims_from",
+    sql: "with gone as (
+              delete from backfill_claims where job_id = $1 and upper(blocks) > $2
+              returning done, progressed_at, heartbeat_at)
+          update backfill_jobs j
+          set covered = j.covered + closed.done,
+              progressed_at = greatest(j.progressed_at, closed.progressed_at),
+              heard_at = greatest(j.heard_at, closed.heartbeat_at)
+          from (select range_agg(done) as done, max(progressed_at) as progressed_at, max(heartbeat_at) as heartbeat_at
+                from gone) closed
+          where j.id = $1 and closed.done is not null",
+    params: &[Type::UUID, Type::INT8],
+    columns: &[],
+};
+
+/// Every statement, for the test that prepares them against the migrated schema.
+pub const ALL: &[&Statement] = &[
+    &GET,
+    &GET_EXTERNAL,
+    &LIST,
+    &LIST_BY_STATUS,
+    &LIST_BY_TYPE,
+    &LIST_BY_TYPE_AND_STATUS,
+    &NEWEST_OF_RANGE,
+    &LOCK_TYPE,
+    &OVERLAPPING,
+    &INSERT,
+    &COMMIT_BELOW,
+    &COMMIT_ALL,
+    &LOCK,
+    &JOB_TYPE,
+    &TRY_LOCK,
+    &FOLD,
+    &CLOSE_CLAIMS,
+    &CLOSE_CLAIM,
+    &FREE,
+    &INSERT_CLAIM,
+    &RECORD,
+    &HEARTBEAT,
+    &HOLD_CLAIM,
+    &COMPLETE,
+    &END,
+    &PAUSE,
+    &UNPAUSE,
+    &NEW_ATTEMPT,
+    &SILENT,
+    &IS_SILENT,
+    &COVERED,
+    &GAPS,
+    &ATTEMPTS,
+    &INSERT_ERROR,
+    &ERRORS,
+    &CHECKPOINTS,
+    &CHECKPOINT_AT,
+    &CHECKPOINT_BELOW,
+    &INSERT_CHECKPOINT,
+    &REWIND,
+    &CLOSE_CLAIMS_FROM,
+];

@@ -1,0 +1,124 @@
+-- The roles of utxoIQ Store. Cluster-wide: one set serves all databases of a server. Running this again changes
+-- nothing; running it several times at once is safe. It sets no passwords: set those that log in with \password.
+--
+--   utxoiq_owner      owns every table and function; nobody logs in as it
+--   utxoiq_migrator   applies migrations; becomes the owner by SET ROLE and has no rights of its own
+--   utxoiq_app        serves; migrations grant it what it needs, table by table
+--   utxoiq_retention  archives and deletes, only through functions that check again
+--   utxoiq_backup     reads everything
+--   utxoiq_drill      makes scratch databases and restores into them as the owner
+--
+-- Run it as a superuser, or as a role with CREATEROLE and CREATEDB that owns the database.
+begin;
+do $check$
+begin
+    if current_database() <> {database} then
+        raise exception 'this is written for the database %, not for %', {database}, current_database();
+    end if;
+end
+$check$;
+select pg_advisory_xact_lock(8462114387912318);
+
+do $roles$
+declare
+    -- From version 16 on, the creator of a role may administer it but neither become it nor use its rights.
+    full_membership constant text := case
+        when current_setting('server_version_num')::int >= 160000 then ' with inherit true, set true' else '' end;
+    wanted record;
+begin
+    for wanted in
+        select * from (values
+            ('utxoiq_owner',     'nologin'),
+            ('utxoiq_migrator',  'login noinherit'),
+            ('utxoiq_app',       'login'),
+            ('utxoiq_retention', 'login'),
+            ('utxoiq_backup',    'login'),
+            ('utxoiq_drill',     'login createdb')
+        ) as roles (name, attributes)
+        where not exists (select from pg_roles where rolname = name)
+    loop
+        execute format('create role %I %s', wanted.name, wanted.attributes);
+    end loop;
+
+    for wanted in
+        select * from (values
+            ('utxoiq_owner', 'utxoiq_migrator'),
+            ('utxoiq_owner', 'utxoiq_drill')
+        ) as memberships (granted, member)
+        where not exists (
+            select from pg_auth_members
+            where roleid = granted::regrole and pg_auth_members.member = memberships.member::regrole
+        )
+    loop
+        execute format('grant %I to %I', wanted.granted, wanted.member);
+    end loop;
+
+    -- Whoever runs this, unless it is a superuser, must be able to act as the owner below.
+    if not (select rolsuper from pg_roles where rolname = current_user)
+        and not pg_has_role(current_user, 'utxoiq_owner', 'usage')
+    then
+        execute format('grant utxoiq_owner to %I', current_user) || full_membership;
+    end if;
+end
+$roles$;
+
+-- Reading everything is a right of its own, which not every administrator may pass on; without it the owner's future
+-- tables are opened to the backup one by one.
+do $backup$
+begin
+    if not pg_has_role('utxoiq_backup', 'pg_read_all_data', 'usage') then
+        grant pg_read_all_data to utxoiq_backup;
+    end if;
+exception when insufficient_privilege then
+    grant usage on schema public to utxoiq_backup;
+    alter default privileges for role utxoiq_owner grant select on tables to utxoiq_backup;
+    alter default privileges for role utxoiq_owner grant select on sequences to utxoiq_backup;
+end
+$backup$;
+
+-- This database. The owner may CREATE in it because trusted extensions (btree_gist) need that. Each role is granted
+-- what it needs by name, so that PUBLIC can be shut out later.
+do $grants$
+declare
+    role text;
+begin
+    foreach role in array array[
+        'utxoiq_owner', 'utxoiq_migrator', 'utxoiq_app', 'utxoiq_retention', 'utxoiq_backup', 'utxoiq_drill'
+    ] loop
+        if not exists (
+            select from pg_database, aclexplode(datacl)
+            where datname = current_database() and grantee = role::regrole and privilege_type = 'CONNECT'
+        ) then
+            execute format('grant connect on database %I to %I', current_database(), role);
+        end if;
+        if not exists (
+            select from pg_namespace, aclexplode(nspacl)
+            where nspname = 'public' and grantee = role::regrole and privilege_type = 'USAGE'
+        ) then
+            execute format('grant usage on schema public to %I', role);
+        end if;
+    end loop;
+    if not has_database_privilege('utxoiq_owner', current_database(), 'create') then
+        execute format('grant create on database %I to utxoiq_owner', current_database());
+    end if;
+    if not has_schema_privilege('utxoiq_owner', 'public', 'create') then
+        grant create on schema public to utxoiq_owner;
+    end if;
+    -- Databases made before version 15 let everyone create in public.
+    if exists (
+        select from pg_namespace, aclexplode(nspacl)
+        where nspname = 'public' and grantee = 0 and privilege_type = 'CREATE'
+    ) then
+        revoke create on schema public from public;
+    end if;
+    -- GRANT only warns when it could grant nothing.
+    if not has_database_privilege('utxoiq_owner', current_database(), 'create')
+        or not has_schema_privilege('utxoiq_owner', 'public', 'create')
+    then
+        raise insufficient_privilege using
+            message = format('%s may not grant rights on the database %s', current_user, current_database()),
+            hint = 'run this as the owner of the database, or as a superuser';
+    end if;
+end
+$grants$;
+commit;

@@ -1,0 +1,21 @@
+//! The integration tests of the store: one binary, against a real PostgreSQL (`./dev test` starts one).
+//!
+//! Each test has a database of its own: see [`support::TestDb`].
+
+#![allow(
+    clippy::print_stderr,
+    reason = "what a test measured belongs into its output"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod backfill;
+mod migrate;
+mod roles;
+mod schedule;
+mod statements;
+mod support;
+mod token;
