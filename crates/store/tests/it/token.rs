@@ -395,7 +395,10 @@ async fn the_serving_role_can_neither_make_nor_widen_nor_revive_a_token() {
         .create(reader("b"), noon())
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Internal);
+    assert_eq!(error.code(), "not_permitted");
+    let app = pool(&db.app_url());
+    let error = Tokens::new(&app).revoke("a", noon()).await.unwrap_err();
+    assert_eq!(error.code(), "not_permitted");
     let retention = db.client(roles::RETENTION).await;
     assert!(
         retention
