@@ -12,6 +12,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod layers;
 mod migrate;
 mod roles;
 mod support;
