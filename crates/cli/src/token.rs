@@ -1,14 +1,164 @@
-//! `utxoiq-store token`.
+//! `utxoiq-store token`: service tokens, made and revoked over the administrator's connection.
 
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use chrono::{DateTime, TimeDelta, Utc};
+use utxoiq_store::{
+    clock::{Clock as _, SystemClock},
+    config::{DatabaseSettings, Secret},
+    db::Pool,
+    token::{NewToken, Scope, Token, Tokens},
+};
 
 use crate::Context;
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Make a token and print it, alone, on standard output: it is shown this once
+    Create(Create),
+    /// List all tokens, without their secrets
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token; services notice within server.token_cache_milliseconds
+    Revoke {
+        /// Its name or its id
+        #[arg(value_name = "NAME|ID")]
+        name_or_id: String,
+    },
+}
 
-#[allow(clippy::unused_async)]
-pub async fn run(_command: Command, _context: Context) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not written yet")
+/// Arguments of `create`.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// What to call it; unique among tokens that are not revoked
+    #[arg(long)]
+    name: String,
+    /// What it may do: all, or a list such as backfill:read,backfill:write
+    #[arg(long)]
+    scopes: String,
+    /// The user id under which its owner acts for itself; the name where it is not given
+    #[arg(long)]
+    subject: Option<String>,
+    /// After how many days it stops working; never where it is not given
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    expires_in_days: Option<u32>,
+}
+
+pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
+    let pool = Pool::open(&administrative(&context.config.database)?)?;
+    let tokens = Tokens::new(&pool);
+    let now = SystemClock.now();
+    match command {
+        Command::Create(args) => create(tokens, args, now).await?,
+        Command::List { json } => list(tokens, json, now).await?,
+        Command::Revoke { name_or_id } => {
+            let token = tokens.revoke(&name_or_id, now).await?;
+            note(&format!("token {} ({}) is revoked", token.name, token.id));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A pool of one connection with the administrator's rights: a command asks one question and ends.
+fn administrative(settings: &DatabaseSettings) -> anyhow::Result<DatabaseSettings> {
+    Ok(DatabaseSettings {
+        url: Some(Secret::new(settings.admin_url()?)),
+        pool_min: 1,
+        pool_max: 1,
+        ..settings.clone()
+    })
+}
+
+#[allow(clippy::print_stdout)] // the answer
+async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let expires_at = args
+        .expires_in_days
+        .map(|days| {
+            now.checked_add_signed(TimeDelta::days(i64::from(days)))
+                .context("that is too far away")
+        })
+        .transpose()?;
+    let new = NewToken {
+        name: args.name,
+        subject: args.subject,
+        scopes: Scope::parse_list(&args.scopes)?,
+        expires_at,
+        created_by: operator(),
+    };
+    let (token, secret) = tokens.create(new, now).await?;
+    let end = token.expires_at.map_or_else(
+        || "does not expire".to_owned(),
+        |end| format!("works until {end}"),
+    );
+    note(&format!(
+        "token {} ({}) {end}; it is shown this once:",
+        token.name, token.id
+    ));
+    println!("{}", secret.expose());
+    Ok(())
+}
+
+/// Who runs this command, as far as the system says.
+fn operator() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .map(|name| {
+            name.chars()
+                .filter(|c| !c.is_control())
+                .take(100)
+                .collect::<String>()
+                .trim()
+                .to_owned()
+        })
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[allow(clippy::print_stdout)] // the answer
+async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let tokens = tokens.list().await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&tokens)?);
+        return Ok(());
+    }
+    if tokens.is_empty() {
+        note("there are no tokens; `token create` makes one");
+    }
+    for token in tokens {
+        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+        println!(
+            "{}  {}  {}  subject {}  used {}  {}",
+            token.id,
+            token.name,
+            state(&token, now),
+            token.subject,
+            token.last_used_at.map_or_else(|| "never".to_owned(), short),
+            scopes.join(","),
+        );
+    }
+    Ok(())
+}
+
+fn state(token: &Token, now: DateTime<Utc>) -> String {
+    match (token.revoked_at, token.expires_at) {
+        (Some(revoked_at), _) => format!("revoked {}", short(revoked_at)),
+        (None, Some(expires_at)) if expires_at <= now => format!("expired {}", short(expires_at)),
+        (None, Some(expires_at)) => format!("works until {}", short(expires_at)),
+        (None, None) => "works".to_owned(),
+    }
+}
+
+fn short(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%MZ").to_string()
+}
+
+#[allow(clippy::print_stderr)] // for people; standard output is for the answer
+fn note(text: &str) {
+    eprintln!("{text}");
 }

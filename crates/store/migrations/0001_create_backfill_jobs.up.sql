@@ -99,6 +99,7 @@ create index backfill_jobs_started_idx on backfill_jobs (started_at desc, id des
 create index backfill_jobs_type_started_idx on backfill_jobs (job_type, started_at desc, id desc);
 create index backfill_jobs_status_started_idx on backfill_jobs (shown_status, started_at desc, id desc);
 create index backfill_jobs_type_status_started_idx on backfill_jobs (job_type, shown_status, started_at desc, id desc);
+create index backfill_jobs_range_idx on backfill_jobs (job_type, start_block, end_block, started_at desc, id desc);
 
 comment on table backfill_jobs is 'One row a backfill job. Block bounds are inclusive; covered is its ledger of finished blocks.';
 comment on column backfill_jobs.attempt_covered_blocks is 'Finished blocks when the present attempt began: the base of its rate.';

@@ -173,21 +173,47 @@ impl Config {
                 self.backfill.max_claims_per_job == 0,
                 "backfill.max_claims_per_job must be at least 1",
             ),
-            (
-                self.schedule.tick_seconds == 0,
-                "schedule.tick_seconds must be at least 1",
-            ),
-            (
-                self.schedule.lease_seconds < 3,
-                "schedule.lease_seconds must be at least 3: a runner's heartbeat comes three times a lease",
-            ),
         ];
-        for (broken, message) in rules {
+        for (broken, message) in rules.into_iter().chain(self.schedule.rules()) {
             if broken {
                 return Err(Error::invalid("invalid_config", message));
             }
         }
-        if let Some(redis) = &self.redis.url
+        self.redis.check()?;
+        Ok(self)
+    }
+}
+
+impl ScheduleSettings {
+    fn rules(&self) -> [(bool, &'static str); 5] {
+        [
+            (
+                self.tick_seconds == 0,
+                "schedule.tick_seconds must be at least 1",
+            ),
+            (
+                self.lease_seconds < 3,
+                "schedule.lease_seconds must be at least 3: a runner's heartbeat comes three times a lease",
+            ),
+            (
+                self.max_attempts < 1,
+                "schedule.max_attempts must be at least 1",
+            ),
+            (
+                self.retry_backoff_seconds == 0,
+                "schedule.retry_backoff_seconds must be at least 1",
+            ),
+            (
+                self.history_days < 1,
+                "schedule.history_days must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl RedisSettings {
+    fn check(&self) -> Result<()> {
+        if let Some(redis) = &self.url
             && !["redis://", "rediss://", "unix://", "redis+unix://"]
                 .iter()
                 .any(|s| redis.expose().starts_with(s))
@@ -197,6 +223,6 @@ impl Config {
                 "redis.url must start with redis://, rediss:// or unix://",
             ));
         }
-        Ok(self)
+        Ok(())
     }
 }

@@ -1,1 +1,326 @@
-//! To be filled.
+//! Service tokens: who calls, and what the caller may do.
+//!
+//! # What it guarantees
+//!
+//! * The database holds SHA-256 hashes only. A token's text is shown once, when it is made. A secret has 256 random
+//!   bits: nothing can be guessed, so that a slow password hash would protect nobody.
+//! * A token is found by its public id and its hash compared in constant time; an unknown id is compared with a dummy,
+//!   so that neither the answer nor its time tells whether an id exists.
+//! * Whatever is presented (NUL, a megabyte, another script) gives `None`, never an error, and only what has the exact
+//!   form of a token reaches the database.
+//! * The serving role can read tokens and note their use, and can neither make nor widen nor revive one; see the
+//!   grants in the migration. Making and revoking is done with the administrator's connection.
+//!
+//! A revoked token stops working at once in [`Tokens::authenticate`], and within the cache's time to live behind a
+//! [`TokenCache`]; an expired one at once in both.
+
+mod cache;
+pub mod queries;
+mod scope;
+mod secret;
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use subtle::ConstantTimeEq as _;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+pub use cache::TokenCache;
+pub use scope::Scope;
+
+use crate::{
+    clock::to_micros,
+    config::Secret,
+    db::{self, Connection, Pool},
+    error::{Error, FieldError, Result},
+};
+
+/// `last_used_at` is written at most so often for each token.
+const TOUCH_INTERVAL: TimeDelta = TimeDelta::minutes(1);
+
+/// The longest name, subject and creator, in characters; the table's CHECKs say the same.
+const MAX_TEXT: usize = 100;
+
+/// What is compared when the id is unknown. No secret is known that hashes to it, and the answer is `None` anyway.
+const DUMMY_HASH: secret::Hash = [0; 32];
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What people call it; unique among tokens that are not revoked.
+    pub name: String,
+    /// The user id under which its owner acts for itself; the name where it is not given.
+    pub subject: Option<String>,
+    /// What it may do; not empty.
+    pub scopes: BTreeSet<Scope>,
+    /// From when on it no longer works; `None` for never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Who makes it.
+    pub created_by: String,
+}
+
+/// A token as it is shown: all but the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// Its public id, the first half of its text.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// The user id under which its owner acts for itself.
+    pub subject: String,
+    /// What it may do. A scope that this program does not know is left out.
+    pub scopes: BTreeSet<Scope>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Who made it.
+    pub created_by: String,
+    /// From when on it no longer works.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl Token {
+    /// Whether it works at `now`.
+    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+/// Who presented a valid token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's id.
+    pub token_id: Uuid,
+    /// The token's name.
+    pub name: String,
+    /// The user id under which the caller acts for itself.
+    pub subject: String,
+    /// What it may do.
+    pub scopes: BTreeSet<Scope>,
+    /// From when on the token no longer works.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Caller {
+    /// Whether the caller has the permission, by itself or through `admin`.
+    pub fn has(&self, scope: Scope) -> bool {
+        scope::permits(&self.scopes, scope)
+    }
+}
+
+/// The tokens in a database.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens<'a> {
+    pool: &'a Pool,
+}
+
+impl<'a> Tokens<'a> {
+    /// The tokens behind a pool. Making and revoking needs an administrator's pool.
+    pub fn new(pool: &'a Pool) -> Self {
+        Self { pool }
+    }
+
+    /// Makes a token and returns it with its text, which exists nowhere else.
+    ///
+    /// Fails as `invalid_input`, or as the conflict `token_name_taken` while a token of that name works; the name of
+    /// an expired one is free.
+    pub async fn create(&self, new: NewToken, now: DateTime<Utc>) -> Result<(Token, Secret)> {
+        let now = to_micros(now);
+        check(&new, now)?;
+        let (id, secret_hash, secret) = secret::generate()?;
+        let token = Token {
+            id,
+            subject: new.subject.unwrap_or_else(|| new.name.clone()),
+            name: new.name,
+            scopes: new.scopes,
+            created_at: now,
+            created_by: new.created_by,
+            expires_at: new.expires_at.map(to_micros),
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+        let mut connection = self.pool.get().await?;
+        let tx = connection.transaction().await?;
+        db::execute(&tx, &queries::RETIRE_EXPIRED, &[&token.name, &now]).await?;
+        db::execute(
+            &tx,
+            &queries::INSERT,
+            &[
+                &token.id,
+                &token.name,
+                &token.subject,
+                &secret_hash.as_slice(),
+                &scopes,
+                &token.created_at,
+                &token.created_by,
+                &token.expires_at,
+            ],
+        )
+        .await
+        .map_err(name_taken)?;
+        tx.commit().await?;
+        Ok((token, secret))
+    }
+
+    /// All tokens, those that work first, by name.
+    pub async fn list(&self) -> Result<Vec<Token>> {
+        let connection = self.pool.get().await?;
+        let rows = db::query(&connection, &queries::LIST, &[]).await?;
+        Ok(rows.iter().map(token_from).collect())
+    }
+
+    /// Revokes a token by its id, or by the name of one that is not revoked yet. Revoking an id again changes nothing.
+    ///
+    /// Fails as `token_not_found`.
+    pub async fn revoke(&self, name_or_id: &str, now: DateTime<Utc>) -> Result<Token> {
+        let now = to_micros(now);
+        let unknown = || {
+            Error::not_found(
+                "token_not_found",
+                "no such token: `token list` shows names and ids",
+            )
+        };
+        if name_or_id.contains('\0') {
+            return Err(unknown());
+        }
+        let connection = self.pool.get().await?;
+        // A name cannot look like an id: `check` refuses it.
+        let row = match Uuid::try_parse(name_or_id) {
+            Ok(id) => db::query_opt(&connection, &queries::REVOKE_ID, &[&id, &now]).await?,
+            Err(_) => {
+                db::query_opt(&connection, &queries::REVOKE_NAME, &[&name_or_id, &now]).await?
+            }
+        };
+        row.as_ref().map(token_from).ok_or_else(unknown)
+    }
+
+    /// The caller that a presented token belongs to; `None` when it is malformed, unknown, wrong, expired or revoked.
+    ///
+    /// Notes the token's use, at most once a minute, after the answer: on the connection that the look-up used, so
+    /// that it waits for nothing and holds up nobody.
+    pub async fn authenticate(
+        &self,
+        presented: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Caller>> {
+        let Some(presented) = secret::Presented::parse(presented) else {
+            return Ok(None);
+        };
+        let connection = self.pool.get().await?;
+        let row = db::query_opt(&connection, &queries::FIND, &[&presented.id]).await?;
+        let hash: &[u8] = row
+            .as_ref()
+            .map_or(DUMMY_HASH.as_slice(), |row| row.get("secret_hash"));
+        let is_right = bool::from(hash.ct_eq(&presented.secret_hash));
+        let Some(row) = row.filter(|_| is_right) else {
+            return Ok(None);
+        };
+        let expires_at: Option<DateTime<Utc>> = row.get("expires_at");
+        let revoked_at: Option<DateTime<Utc>> = row.get("revoked_at");
+        if revoked_at.is_some() || expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Ok(None);
+        }
+        let last_used_at: Option<DateTime<Utc>> = row.get("last_used_at");
+        if last_used_at.is_none_or(|used_at| used_at <= now - TOUCH_INTERVAL) {
+            tokio::spawn(touch(connection, presented.id, now));
+        }
+        Ok(Some(Caller {
+            token_id: presented.id,
+            name: row.get("name"),
+            subject: row.get("subject"),
+            scopes: scopes_from(&row),
+            expires_at,
+        }))
+    }
+}
+
+/// Notes that a token was used. Several processes may try at once: the condition lets one through each minute.
+async fn touch(connection: Connection, id: Uuid, now: DateTime<Utc>) {
+    let before = now - TOUCH_INTERVAL;
+    if let Err(error) = db::execute(&connection, &queries::TOUCH, &[&id, &now, &before]).await {
+        tracing::warn!(token = %id, error = error.report(), "the use of a token could not be noted");
+    }
+}
+
+fn check(new: &NewToken, now: DateTime<Utc>) -> Result<()> {
+    let mut errors = Vec::new();
+    let texts = [
+        ("name", Some(&new.name)),
+        ("subject", new.subject.as_ref()),
+        ("created_by", Some(&new.created_by)),
+    ];
+    for (field, text) in texts
+        .into_iter()
+        .filter_map(|(field, text)| Some((field, text?)))
+    {
+        let length = text.chars().count();
+        if length == 0 || length > MAX_TEXT {
+            errors.push(FieldError::new(
+                field,
+                format!("must have 1 to {MAX_TEXT} characters"),
+            ));
+        } else if text.trim() != text || text.chars().any(char::is_control) {
+            errors.push(FieldError::new(
+                field,
+                "must not begin or end with a space or contain control characters",
+            ));
+        }
+    }
+    if Uuid::try_parse(&new.name).is_ok() {
+        errors.push(FieldError::new(
+            "name",
+            "must not look like an id: use a word",
+        ));
+    }
+    if new.scopes.is_empty() {
+        errors.push(FieldError::new("scopes", "name at least one scope"));
+    }
+    if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        errors.push(FieldError::new("expires_at", "must lie in the future"));
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::fields(errors))
+    }
+}
+
+fn name_taken(error: Error) -> Error {
+    if error.constraint() == Some("service_tokens_name_is_unique") {
+        return Error::conflict(
+            "token_name_taken",
+            "a token of this name works already: choose another name, or revoke that one first",
+        )
+        .with_source(error);
+    }
+    error
+}
+
+fn token_from(row: &Row) -> Token {
+    Token {
+        id: row.get("id"),
+        name: row.get("name"),
+        subject: row.get("subject"),
+        scopes: scopes_from(row),
+        created_at: row.get("created_at"),
+        created_by: row.get("created_by"),
+        expires_at: row.get("expires_at"),
+        last_used_at: row.get("last_used_at"),
+        revoked_at: row.get("revoked_at"),
+    }
+}
+
+/// The scopes of a row. One that a newer program wrote and this one does not know gives nothing here.
+fn scopes_from(row: &Row) -> BTreeSet<Scope> {
+    let names: Vec<&str> = row.get("scopes");
+    names
+        .into_iter()
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}

@@ -66,7 +66,7 @@ impl RedisServer {
 
     /// URL with the password, through another address: that of a [`FaultProxy`](crate::FaultProxy) in front of it.
     pub fn url_through(&self, addr: SocketAddr) -> String {
-        format!("redis://:{}@{addr}/0", self.password)
+        format!("redis://default:{}@{addr}/0", self.password)
     }
 
     /// SIGKILL; returns when the process is gone.

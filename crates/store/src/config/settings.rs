@@ -156,6 +156,8 @@ settings! {
         lease_seconds: u64 = "60",
         /// How often a failed slot is tried in all.
         max_attempts: i32 = "5",
+        /// The pause before a failed slot's first retry; doubled each time, an hour at most.
+        retry_backoff_seconds: u64 = "60",
         /// How long the history of slots is kept.
         history_days: i64 = "400",
     }

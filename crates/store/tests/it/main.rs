@@ -12,7 +12,11 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod backfill;
 mod layers;
 mod migrate;
 mod roles;
+mod schedule;
+mod statements;
 mod support;
+mod token;

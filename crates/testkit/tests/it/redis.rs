@@ -20,7 +20,7 @@ impl Client {
         let mut client = Self { stream };
         let url = server.url();
         let password = url
-            .trim_start_matches("redis://:")
+            .trim_start_matches("redis://default:")
             .split('@')
             .next()
             .unwrap();

@@ -1,0 +1,123 @@
+//! A small cache in front of [`Tokens`], so that a request costs no query.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use moka::future::Cache;
+
+use super::{
+    Caller, Tokens,
+    secret::{Hash, Presented, sha256},
+};
+use crate::{
+    db::Pool,
+    error::{Error, Result},
+};
+
+/// The most answers kept, right ones and wrong ones each. An entry takes some 300 bytes, and far fewer tokens exist.
+const CAPACITY: u64 = 10_000;
+
+/// Remembers for a moment what [`Tokens::authenticate`] said.
+///
+/// * A token that was revoked works for at most the time to live (plus the look-up under way); an expired one stops
+///   at once, because its time is kept beside it.
+/// * Requests at once with one token make one look-up.
+/// * "No" is remembered too. Right answers are kept apart as well, so that a flood of wrong tokens, which fills its
+///   own bounded part, displaces none of them. What has not the form of a token takes no room at all.
+/// * Its keys are SHA-256 hashes: no token stays in memory in clear beyond the call.
+///
+/// Clones share the entries.
+#[derive(Debug, Clone)]
+pub struct TokenCache {
+    pool: Pool,
+    /// `None`: every call asks the database.
+    parts: Option<Parts>,
+}
+
+#[derive(Debug, Clone)]
+struct Parts {
+    /// Valid tokens only.
+    callers: Cache<Hash, Caller>,
+    /// Every answer; where requests at once meet.
+    answers: Cache<Hash, Option<Caller>>,
+}
+
+impl TokenCache {
+    /// A cache over the tokens behind a pool; a time to live of zero remembers nothing.
+    pub fn new(pool: Pool, time_to_live: Duration) -> Self {
+        let parts = (!time_to_live.is_zero()).then(|| Parts {
+            callers: bounded(time_to_live),
+            answers: bounded(time_to_live),
+        });
+        Self { pool, parts }
+    }
+
+    /// As [`Tokens::authenticate`]. An error is not remembered.
+    pub async fn authenticate(
+        &self,
+        presented: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Caller>> {
+        let tokens = Tokens::new(&self.pool);
+        let Some(parts) = &self.parts else {
+            return tokens.authenticate(presented, now).await;
+        };
+        if Presented::parse(presented).is_none() {
+            return Ok(None);
+        }
+        let key = sha256(presented.as_bytes());
+        let answer = match parts.callers.get(&key).await {
+            Some(caller) => Some(caller),
+            None => {
+                parts
+                    .look_up(key, tokens.authenticate(presented, now))
+                    .await?
+            }
+        };
+        Ok(answer.filter(|caller| caller.expires_at.is_none_or(|expires_at| now < expires_at)))
+    }
+
+    /// How many answers are remembered; approximate.
+    pub async fn len(&self) -> u64 {
+        let Some(parts) = &self.parts else { return 0 };
+        parts.answers.run_pending_tasks().await;
+        parts.answers.entry_count()
+    }
+
+    /// Whether nothing is remembered.
+    pub async fn is_empty(&self) -> bool {
+        self.len().await == 0
+    }
+}
+
+impl Parts {
+    async fn look_up(
+        &self,
+        key: Hash,
+        answer: impl Future<Output = Result<Option<Caller>>>,
+    ) -> Result<Option<Caller>> {
+        let asked = async {
+            let answer = answer.await?;
+            if let Some(caller) = &answer {
+                self.callers.insert(key, caller.clone()).await;
+            }
+            Ok(answer)
+        };
+        self.answers
+            .try_get_with(key, asked)
+            .await
+            .map_err(|error: std::sync::Arc<Error>| shared(&error))
+    }
+}
+
+fn bounded<V: Clone + Send + Sync + 'static>(time_to_live: Duration) -> Cache<Hash, V> {
+    Cache::builder()
+        .max_capacity(CAPACITY)
+        .time_to_live(time_to_live)
+        .build()
+}
+
+/// The error of a look-up that several requests waited for, for one of them.
+fn shared(error: &Error) -> Error {
+    Error::new(error.kind(), error.code(), error.message().to_owned()).with_source(error.report())
+}
