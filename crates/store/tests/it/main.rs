@@ -14,6 +14,7 @@
 
 mod backfill;
 mod cache;
+mod layers;
 mod migrate;
 mod pool;
 mod roles;
