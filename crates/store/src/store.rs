@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::{
-    backfill::Backfill,
+    backfill::{
+        Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, worker::Coordinator,
+    },
     cache::Cache,
     clock::{Clock, SystemClock},
     config::Config,
@@ -74,5 +77,62 @@ impl Store {
     /// The configuration it was opened with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+}
+
+/// A worker in this process works on the database directly.
+impl Coordinator for Store {
+    async fn claim(&self, id: Uuid, worker: &str, max_blocks: i64) -> Result<Claimed> {
+        self.backfill()
+            .claim(id, worker, max_blocks, self.now())
+            .await
+    }
+
+    async fn record(&self, key: ClaimKey, blocks: BlockRange) -> Result<Heard> {
+        self.backfill().record(key, blocks, self.now()).await
+    }
+
+    async fn heartbeat(&self, key: ClaimKey) -> Result<Heard> {
+        self.backfill().heartbeat(key, self.now()).await
+    }
+
+    async fn release(&self, key: ClaimKey) -> Result<Job> {
+        self.backfill().release(key, self.now()).await
+    }
+
+    async fn record_error(
+        &self,
+        key: ClaimKey,
+        blocks: BlockRange,
+        attempted: i32,
+        message: &str,
+    ) -> Result<Heard> {
+        self.backfill()
+            .record_error(key, blocks, attempted, message, self.now())
+            .await
+    }
+
+    async fn checkpoint(
+        &self,
+        key: ClaimKey,
+        block: i64,
+        block_hash: &str,
+    ) -> Result<CheckpointOutcome> {
+        self.backfill()
+            .checkpoint(key, block, block_hash, self.now())
+            .await
+    }
+
+    async fn fail(&self, id: Uuid, error_message: &str) -> Result<Job> {
+        self.backfill().fail(id, error_message, self.now()).await
+    }
+
+    async fn job(&self, id: Uuid) -> Result<Option<Job>> {
+        self.backfill().get(id).await
+    }
+
+    async fn claims_held(&self, id: Uuid) -> Result<usize> {
+        let gaps = self.backfill().gaps(id, self.now()).await?;
+        Ok(gaps.iter().filter(|gap| gap.claimed_by.is_some()).count())
     }
 }

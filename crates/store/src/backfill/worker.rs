@@ -21,13 +21,10 @@ use uuid::Uuid;
 pub use held::Event;
 
 use super::{BlockRange, CheckpointOutcome, Claim, ClaimKey, Claimed, Heard, Job, Status};
-use crate::{
-    Store,
-    error::{Error, Kind, Result},
-};
+use crate::error::{Error, Kind, Result};
 use held::Run;
 
-/// Where a worker gets its work and reports it. Both implementations are in production use: [`Store`] writes to the
+/// Where a worker gets its work and reports it. Both implementations are in production use: [`crate::Store`] writes to the
 /// database, the command line's speaks HTTP.
 pub trait Coordinator: Clone + Send + Sync + 'static {
     /// See [`super::Backfill::claim`].
@@ -68,62 +65,6 @@ pub trait Coordinator: Clone + Send + Sync + 'static {
     fn job(&self, id: Uuid) -> impl Future<Output = Result<Option<Job>>> + Send;
     /// How many claims of the job are held now, by anyone.
     fn claims_held(&self, id: Uuid) -> impl Future<Output = Result<usize>> + Send;
-}
-
-impl Coordinator for Store {
-    async fn claim(&self, id: Uuid, worker: &str, max_blocks: i64) -> Result<Claimed> {
-        self.backfill()
-            .claim(id, worker, max_blocks, self.now())
-            .await
-    }
-
-    async fn record(&self, key: ClaimKey, blocks: BlockRange) -> Result<Heard> {
-        self.backfill().record(key, blocks, self.now()).await
-    }
-
-    async fn heartbeat(&self, key: ClaimKey) -> Result<Heard> {
-        self.backfill().heartbeat(key, self.now()).await
-    }
-
-    async fn release(&self, key: ClaimKey) -> Result<Job> {
-        self.backfill().release(key, self.now()).await
-    }
-
-    async fn record_error(
-        &self,
-        key: ClaimKey,
-        blocks: BlockRange,
-        attempted: i32,
-        message: &str,
-    ) -> Result<Heard> {
-        self.backfill()
-            .record_error(key, blocks, attempted, message, self.now())
-            .await
-    }
-
-    async fn checkpoint(
-        &self,
-        key: ClaimKey,
-        block: i64,
-        block_hash: &str,
-    ) -> Result<CheckpointOutcome> {
-        self.backfill()
-            .checkpoint(key, block, block_hash, self.now())
-            .await
-    }
-
-    async fn fail(&self, id: Uuid, error_message: &str) -> Result<Job> {
-        self.backfill().fail(id, error_message, self.now()).await
-    }
-
-    async fn job(&self, id: Uuid) -> Result<Option<Job>> {
-        self.backfill().get(id).await
-    }
-
-    async fn claims_held(&self, id: Uuid) -> Result<usize> {
-        let gaps = self.backfill().gaps(id, self.now()).await?;
-        Ok(gaps.iter().filter(|gap| gap.claimed_by.is_some()).count())
-    }
 }
 
 /// How to work.

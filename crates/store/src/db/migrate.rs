@@ -131,3 +131,11 @@ impl Migrator {
         checksum(&text)
     }
 }
+
+/// The database's catalogue as sorted lines: what `status` compares. Changes nothing.
+pub async fn catalogue(url: &str) -> Result<Vec<String>> {
+    let session = session::Session::open_as_is(url).await?;
+    let lines = catalogue::read(&session).await;
+    session.close().await;
+    Ok(lines?)
+}

@@ -14,7 +14,9 @@
 
 mod backfill;
 mod cache;
+mod layers;
 mod migrate;
+mod pool;
 mod roles;
 mod schedule;
 mod statements;

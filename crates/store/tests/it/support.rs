@@ -18,6 +18,7 @@ use utxoiq_store::{
         roles,
     },
 };
+use utxoiq_store_testkit::urls::admin_url;
 use uuid::Uuid;
 
 /// The password that the login roles have in the test cluster.
@@ -50,7 +51,7 @@ impl TestDb {
 
     async fn copy_of(template: &str) -> Self {
         let name = format!("utxoiq_test_{}", Uuid::new_v4().simple());
-        let admin = connect(&server_url()).await;
+        let admin = connect(&admin_url()).await;
         let sql = format!("create database {name} template {template}");
         admin.batch_execute(&sql).await.unwrap();
         // A copy has the template's contents but not the rights on the database itself.
@@ -66,7 +67,7 @@ impl TestDb {
 
     /// Its address for the superuser.
     pub fn admin_url(&self) -> String {
-        with_database(&server_url(), &self.name)
+        with_database(&admin_url(), &self.name)
     }
 
     /// Its address for the application's role.
@@ -138,7 +139,7 @@ impl Drop for TestDb {
                 runtime.block_on(async {
                     let work = async {
                         let (client, connection) =
-                            tokio_postgres::connect(&server_url(), NoTls).await?;
+                            tokio_postgres::connect(&admin_url(), NoTls).await?;
                         tokio::spawn(connection);
                         client.batch_execute(&sql).await
                     };
@@ -148,12 +149,6 @@ impl Drop for TestDb {
         });
         let _ = dropping.join();
     }
-}
-
-/// The throw-away cluster's administration database.
-pub fn server_url() -> String {
-    std::env::var("UTXOIQ_TEST_ADMIN_URL")
-        .expect("UTXOIQ_TEST_ADMIN_URL is not set: run the tests with `./dev test`, which starts a throw-away PostgreSQL")
 }
 
 /// A connection.
@@ -177,7 +172,7 @@ async fn template(migrator: Option<Migrator>) -> String {
         .map_or_else(String::new, Migrator::content_hash);
     let hash = migrate::checksum(&format!("{}{migrations}", roles::sql("")));
     let name = format!("utxoiq_template_{}", &hash[..16]);
-    let admin = connect(&server_url()).await;
+    let admin = connect(&admin_url()).await;
     loop {
         let row = admin
             .query_one("select pg_try_advisory_lock($1)", &[&TEMPLATE_LOCK])
@@ -205,7 +200,7 @@ async fn build_template(admin: &Client, name: &str, migrator: Option<Migrator>) 
     admin.batch_execute(&drop).await.unwrap();
     let create = format!("create database {building}");
     admin.batch_execute(&create).await.unwrap();
-    let url = with_database(&server_url(), &building);
+    let url = with_database(&admin_url(), &building);
     roles::init(&url).await.unwrap();
     for role in roles::LOGIN {
         let set = format!("alter role {role} password '{PASSWORD}'");

@@ -332,29 +332,29 @@ async fn record(
 pub(super) async fn pause(limits: &Limits, attempt: u32) {
     let longest = limits.longest_pause;
     let pause = (longest / 10).saturating_mul(attempt.min(10));
-    tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+    let share = rand::rng().random_range(0.5..1.0);
+    tokio::time::sleep(pause.mul_f64(share)).await;
 }
 
-/// Locks could not be had; says whose transactions are the oldest, because it is nearly always one of them.
+/// Locks could not be had; says who holds any, the oldest first, because it is nearly always one of them.
 pub(super) async fn blocked(session: &Session, failure: &Failure, attempts: u32) -> Error {
-    let who = match session.query(queries::OLDEST_TRANSACTIONS, &[]).await {
-        Ok(rows) => rows
-            .iter()
-            .map(|row| row.get::<_, String>(0))
-            .collect::<Vec<_>>()
-            .join(", "),
-        Err(_) => String::new(),
-    };
-    let who = if who.is_empty() {
-        "none is open now".to_owned()
+    // The role that connected may see more of others than the owner does.
+    let _ = session.batch_execute("reset role").await;
+    let holders = session
+        .query(queries::HOLDERS, &[])
+        .await
+        .unwrap_or_default();
+    let holders: Vec<String> = holders.iter().map(|row| row.get(0)).collect();
+    let who = if holders.is_empty() {
+        "nobody holds one now".to_owned()
     } else {
-        who
+        format!("held now by {}", holders.join("; "))
     };
     Error::unavailable(
         "migration_blocked",
         format!(
-            "{}: its locks could not be had in {attempts} tries; nothing was changed: run it again when the oldest \
-             transactions are over ({who})",
+            "{}: its locks could not be had in {attempts} tries; nothing was changed: run it again when those that hold \
+             them are done ({who})",
             failure.place
         ),
     )

@@ -32,13 +32,16 @@ pub fn new_pair(dir: &Path, name: &str, now: DateTime<Utc>) -> Result<[PathBuf; 
         ));
     }
     let label = label(last + 1, name);
-    let stamp = now.format("%Y-%m-%d %H:%M:%S UTC");
+    let stamp = now.format("%Y-%m-%dT%H:%M:%SZ");
     let paths = [
         dir.join(format!("{label}.up.sql")),
         dir.join(format!("{label}.down.sql")),
     ];
-    write(&paths[0], &format!("-- {label}, written {stamp}\n{UP}"))?;
-    write(&paths[1], &format!("-- {label}, written {stamp}\n{DOWN}"))?;
+    write(&paths[0], &format!("-- {label}\n-- created: {stamp}\n{UP}"))?;
+    write(
+        &paths[1],
+        &format!("-- {label}\n-- created: {stamp}\n{DOWN}"),
+    )?;
     Ok(paths)
 }
 
@@ -101,7 +104,7 @@ mod tests {
         for path in [up, down] {
             let text = std::fs::read_to_string(path).unwrap();
             assert!(
-                text.starts_with("-- 0002_add_second_2, written 2026-01-02 03:04:05 UTC\n"),
+                text.starts_with("-- 0002_add_second_2\n-- created: 2026-01-02T03:04:05Z\n"),
                 "{text}"
             );
         }

@@ -74,13 +74,20 @@ select exists (
     where n.nspname = 'public' and c.relname = $1::text and not i.indisvalid
 )";
 
-/// Up to three open transactions of others in this database, the oldest first, as text.
-pub(super) const OLDEST_TRANSACTIONS: &str = "
-select format('process %s, %s, open for %s s', pid, coalesce(nullif(application_name, ''), 'unnamed'),
-              extract(epoch from clock_timestamp() - xact_start)::bigint)
-from pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null
-order by xact_start
+/// Up to three others that hold locks on tables of this database, those with the oldest transaction first, as text.
+/// What a role may not know of others is left out.
+pub(super) const HOLDERS: &str = "
+select format('process %s', pid)
+       || coalesce(', ' || nullif(application_name, ''), '')
+       || coalesce(format(', open for %s s', extract(epoch from clock_timestamp() - xact_start)::bigint), '')
+from (
+    select distinct l.pid
+    from pg_locks l join pg_database d on d.oid = l.database
+    where d.datname = current_database() and l.locktype = 'relation' and l.granted
+      and l.pid <> pg_backend_pid() and l.relation >= 16384
+) as holders
+left join pg_stat_activity using (pid)
+order by xact_start nulls last
 limit 3";
 
 /// What a process must know before it serves.

@@ -6,7 +6,7 @@
 --   utxoiq_app        serves; migrations grant it what it needs, table by table
 --   utxoiq_retention  archives and deletes, only through functions that check again
 --   utxoiq_backup     reads everything
---   utxoiq_drill      makes scratch databases and restores into them as the owner
+--   utxoiq_drill      makes scratch databases; becomes the owner by SET ROLE to restore into them
 --
 -- Run it as a superuser, or as a role with CREATEROLE and CREATEDB that owns the database.
 begin;
@@ -21,43 +21,45 @@ select pg_advisory_xact_lock(8462114387912318);
 
 do $roles$
 declare
-    -- From version 16 on, the creator of a role may administer it but neither become it nor use its rights.
-    full_membership constant text := case
-        when current_setting('server_version_num')::int >= 160000 then ' with inherit true, set true' else '' end;
+    -- From version 16 on, what a member may do is said for each membership, and the creator of a role may administer
+    -- it but neither become it nor use its rights. Before, a role's own attribute decides for all its memberships.
+    by_membership constant boolean := current_setting('server_version_num')::int >= 160000;
     wanted record;
 begin
     for wanted in
-        select * from (values
-            ('utxoiq_owner',     'nologin'),
-            ('utxoiq_migrator',  'login noinherit'),
-            ('utxoiq_app',       'login'),
-            ('utxoiq_retention', 'login'),
-            ('utxoiq_backup',    'login'),
-            ('utxoiq_drill',     'login createdb')
-        ) as roles (name, attributes)
-        where not exists (select from pg_roles where rolname = name)
+        select name, login, inherit, createdb, rolname is null as missing
+        from (values
+            ('utxoiq_owner',     false, true,  false),
+            ('utxoiq_migrator',  true,  false, false),
+            ('utxoiq_app',       true,  true,  false),
+            ('utxoiq_retention', true,  true,  false),
+            ('utxoiq_backup',    true,  true,  false),
+            ('utxoiq_drill',     true,  false, true)
+        ) as roles (name, login, inherit, createdb)
+        left join pg_roles on rolname = name
+        where (rolcanlogin, rolinherit, rolcreatedb) is distinct from (login, inherit, createdb)
     loop
-        execute format('create role %I %s', wanted.name, wanted.attributes);
+        execute format('%s role %I with %s %s %s', case when wanted.missing then 'create' else 'alter' end, wanted.name,
+                       case when wanted.login then 'login' else 'nologin' end,
+                       case when wanted.inherit then 'inherit' else 'noinherit' end,
+                       case when wanted.createdb then 'createdb' else 'nocreatedb' end);
     end loop;
 
+    -- Members become the owner by SET ROLE, and have none of its rights before.
     for wanted in
-        select * from (values
-            ('utxoiq_owner', 'utxoiq_migrator'),
-            ('utxoiq_owner', 'utxoiq_drill')
-        ) as memberships (granted, member)
-        where not exists (
-            select from pg_auth_members
-            where roleid = granted::regrole and pg_auth_members.member = memberships.member::regrole
-        )
+        select name from (values ('utxoiq_migrator'), ('utxoiq_drill')) as members (name)
+        where not pg_has_role(name, 'utxoiq_owner', 'member') or pg_has_role(name, 'utxoiq_owner', 'usage')
     loop
-        execute format('grant %I to %I', wanted.granted, wanted.member);
+        execute format('grant utxoiq_owner to %I', wanted.name)
+            || case when by_membership then ' with inherit false, set true' else '' end;
     end loop;
 
     -- Whoever runs this, unless it is a superuser, must be able to act as the owner below.
     if not (select rolsuper from pg_roles where rolname = current_user)
         and not pg_has_role(current_user, 'utxoiq_owner', 'usage')
     then
-        execute format('grant utxoiq_owner to %I', current_user) || full_membership;
+        execute format('grant utxoiq_owner to %I', current_user)
+            || case when by_membership then ' with inherit true, set true' else '' end;
     end if;
 end
 $roles$;

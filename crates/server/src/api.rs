@@ -1,5 +1,6 @@
 //! The calls, one file a slice.
 
+pub mod backfill;
 pub mod pool;
 pub mod schedule;
 
@@ -8,6 +9,7 @@ use crate::{health, metrics, openapi, routes::Routes};
 /// All calls of the service.
 pub fn routes() -> Vec<Routes> {
     vec![
+        backfill::routes(),
         pool::routes(),
         schedule::routes(),
         health::routes(),
