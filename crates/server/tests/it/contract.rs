@@ -46,7 +46,7 @@ fn differences() -> Vec<(&'static str, Ours, &'static str)> {
     let percentage = ("progress_percentage", json!(50.99));
     let committed = [("current_block", json!(805_100)), percentage.clone()];
     let not_completed = ("completed_at", Value::Null);
-    let as_read = || Ours::Success([&committed[..], &[not_completed.clone()]].concat());
+    let as_read = || Ours::Success([&committed[..], std::slice::from_ref(&not_completed)].concat());
     let read_reason = "the calls that took the job to 805000 and completed it are not recorded; it is where 'progress \
                        estimated_completion naive' took it, and was never completed";
     vec![

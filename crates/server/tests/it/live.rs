@@ -67,7 +67,7 @@ impl Live {
         let (method, path) = call.split_once(' ').unwrap();
         let (template, query) = path.split_once('?').unwrap_or((path, ""));
         let template = format!("/api/v1/monitoring/backfill{template}");
-        let mut target = fill(&template, fields);
+        let mut target = fill_encoded(&template, fields);
         if !query.is_empty() {
             target = format!("{target}?{query}");
         }
@@ -133,19 +133,25 @@ pub fn documented() -> Vec<Documented> {
     calls.collect()
 }
 
-/// Puts percent-encoded values in place of a template's `{…}`.
-pub fn fill(template: &str, fields: &[&str]) -> String {
-    let mut fields = fields.iter();
+/// Puts values, as they are, in place of a template's `{…}`.
+pub fn fill<'a>(template: &str, fields: impl IntoIterator<Item = &'a str>) -> String {
+    let mut fields = fields.into_iter();
     let segments = template.split('/').map(|segment| {
         if segment.starts_with('{') {
-            encode(fields.next().expect("a value for each field of the path"))
+            fields.next().expect("a value for each field of the path")
         } else {
-            segment.to_owned()
+            segment
         }
     });
     let filled = segments.collect::<Vec<_>>().join("/");
     assert!(fields.next().is_none(), "more values than {template} has");
     filled
+}
+
+/// As [`fill`], with values that are percent-encoded first.
+pub fn fill_encoded(template: &str, fields: &[&str]) -> String {
+    let encoded: Vec<_> = fields.iter().map(|value| encode(value)).collect();
+    fill(template, encoded.iter().map(String::as_str))
 }
 
 /// Percent-encodes all but letters, digits, `-`, `_`, `.` and `~`.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     db,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
 };
 
 /// The type of the jobs that the reporter script starts.
@@ -91,14 +91,27 @@ impl Backfill<'_> {
         let job = if let Some(job) = self.get_external(&start.external_id).await? {
             self.resume_reported(&job, start, now).await?
         } else {
-            let new = NewJob {
-                job_type: REPORTER_TYPE.to_owned(),
-                blocks: start.blocks,
-                created_by: None,
-            };
-            retry_deadlock(|| self.start_as(&new, Some(&start.external_id), now)).await?
+            self.start_or_join(start, now).await?
         };
         self.report(job.id, &progress, now).await
+    }
+
+    /// Starts the job, unless another start with the same id does so at the same moment: a script that sends its start
+    /// again because the first answer was late must not hear that its own job is in its way.
+    async fn start_or_join(&self, start: &ReportedStart, now: DateTime<Utc>) -> Result<Job> {
+        let new = NewJob {
+            job_type: REPORTER_TYPE.to_owned(),
+            blocks: start.blocks,
+            created_by: None,
+        };
+        let id = start.external_id.as_str();
+        match retry_deadlock(|| self.start_as(&new, Some(id), now)).await {
+            Err(error) if error.kind() == Kind::Conflict => match self.get_external(id).await? {
+                Some(job) => self.resume_reported(&job, start, now).await,
+                None => Err(error),
+            },
+            started => started,
+        }
     }
 
     async fn resume_reported(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::live::{Live, encode, fill, start};
+use crate::live::{Live, encode, fill_encoded, start};
 
 /// A request that works.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Good {
     /// Path and query.
     pub fn target(&self, template: &str) -> String {
         let fields: Vec<_> = self.path.iter().map(String::as_str).collect();
-        let path = fill(template, &fields);
+        let path = fill_encoded(template, &fields);
         let query: Vec<_> = self
             .query
             .iter()
@@ -85,8 +85,8 @@ impl Jobs {
         admin.batch_execute(&fill).await.unwrap();
         let script = format!("{kind} 1/2 %");
         let first = i64::try_from(index).unwrap() * 1_000;
-        let begin = json!({"job_id": script, "start_block": first, "end_block": first + 99});
-        live.ok("POST ", &[], begin).await;
+        let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
+        live.ok("POST ", &[], script_start).await;
         Self {
             plain: begun("plain").await,
             kind,
@@ -127,18 +127,18 @@ impl Jobs {
         body["created_by"] = json!("admin@utxoiq.com");
         body
     }
+}
 
-    /// What the reporter script says of itself.
-    fn figures(&self, own: Value) -> Value {
-        let mut body = json!({
-            "status": "running", "blocks_processed": 5, "blocks_remaining": 95, "progress_percent": 5.0,
-            "rate_blocks_per_sec": 12.5, "estimated_completion": "2026-11-23T00:00:00Z",
-            "updated_at": "2026-11-22T23:50:00", "error_count": 0,
-        });
-        let own = own.as_object().cloned().unwrap_or_default();
-        body.as_object_mut().unwrap().extend(own);
-        body
-    }
+/// What the reporter script says of itself.
+fn figures(own: &Value) -> Value {
+    let mut body = json!({
+        "status": "running", "blocks_processed": 5, "blocks_remaining": 95, "progress_percent": 5.0,
+        "rate_blocks_per_sec": 12.5, "estimated_completion": "2026-11-23T00:00:00Z",
+        "updated_at": "2026-11-22T23:50:00", "error_count": 0,
+    });
+    let own = own.as_object().cloned().unwrap_or_default();
+    body.as_object_mut().unwrap().extend(own);
+    body
 }
 
 /// The good request to a call; `None` where this test does not know the call.
@@ -182,7 +182,7 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
             ],
             ..Good::default()
         },
-        ("post", "") => body(jobs.figures(json!({
+        ("post", "") => body(figures(&json!({
             "job_id": format!("{} again", jobs.script), "start_block": above, "end_block": above + 99,
             "current_block": above + 5, "started_at": "2026-11-22T23:45:22",
         }))),
@@ -191,16 +191,20 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
             let own = json!({"current_block": current, "error_message": "none"});
             Good {
                 path: vec![jobs.script.clone()],
-                ..body(jobs.figures(own))
+                ..body(figures(&own))
             }
         }
-        ("get", "/{job_id}" | "/{job_id}/details" | "/{job_id}/gaps") => jobs.of("leased", Value::Null),
+        ("get", "/{job_id}" | "/{job_id}/details" | "/{job_id}/gaps") => {
+            jobs.of("leased", Value::Null)
+        }
         ("post", "/{job_id}/pause" | "/{job_id}/cancel") => jobs.of("plain", Value::Null),
         ("post", "/{job_id}/resume") => jobs.of("failed", Value::Null),
         ("post", "/{job_id}/complete") => jobs.of("whole", Value::Null),
         ("post", "/{job_id}/fail") => jobs.of("plain", json!({"error_message": "disk full"})),
         ("post", "/{job_id}/rewind") => jobs.of("leased", json!({"from_block": 3})),
-        ("post", "/{job_id}/verify") => jobs.of("leased", json!({"block": 5, "block_hash": "other"})),
+        ("post", "/{job_id}/verify") => {
+            jobs.of("leased", json!({"block": 5, "block_hash": "other"}))
+        }
         ("post", "/{job_id}/claim") => jobs.of("plain", json!({"worker": "w", "max_blocks": 5})),
         ("post", "/{job_id}/claims/{claim_id}/record") => {
             jobs.of_claim(json!({"start_block": 10, "end_block": 19}))
@@ -211,9 +215,10 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
         ("post", "/{job_id}/claims/{claim_id}/checkpoint") => {
             jobs.of_claim(json!({"block": 9, "block_hash": "09"}))
         }
-        ("post", "/{job_id}/claims/{claim_id}/heartbeat" | "/{job_id}/claims/{claim_id}/release") => {
-            jobs.of_claim(json!({}))
-        }
+        (
+            "post",
+            "/{job_id}/claims/{claim_id}/heartbeat" | "/{job_id}/claims/{claim_id}/release",
+        ) => jobs.of_claim(json!({})),
         _ => return None,
     })
 }

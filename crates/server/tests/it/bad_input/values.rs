@@ -1,23 +1,7 @@
-//! Bad values for each kind of field, and where they are put.
+//! Kinds of fields, as the document has them, and bad values for each.
 
 use serde_json::{Map, Value, json};
 use utxoiq_store_server::openapi;
-
-use super::good::Good;
-
-/// One bad request.
-pub struct Bad {
-    /// What is bad in it.
-    pub what: String,
-    /// Path and query.
-    pub target: String,
-    pub content_type: &'static str,
-    pub body: Option<Vec<u8>>,
-    pub status: u16,
-    pub code: &'static str,
-    /// The fields that the answer names.
-    pub fields: Vec<String>,
-}
 
 /// What a field takes.
 #[derive(Debug, Clone)]
@@ -124,112 +108,72 @@ fn kind(schema: &Value) -> Kind {
     }
 }
 
-/// What no kind of field takes: as it is written in JSON, and whether that is JSON at all.
-fn common() -> Vec<(Vec<u8>, bool)> {
+/// What is not JSON, apart from [`malformed_values`] with blanks or without UTF-8.
+const MALFORMED: &str = r#"NaN Infinity -Infinity nan 1e400 -1e400 01 +1 0x1 'a' undefined "\ud800" "\udc00" "\udc00\ud800"
+    "a\ud800b" "\u00" "\x41" ""#;
+
+const NO_INTEGERS: &str = r#"4.5 1e30 -1e30 99999999999999999999 -99999999999999999999 9223372036854775808
+    -9223372036854775809 9223372036854775807.5 -9223372036854775808 "99999999999999999999" "1e3" "Infinity" "4.5" "0x10"
+    "٥""#;
+
+const NO_TIMES: &str = r#""soon" "2026-11-01" "2026-02-30T00:00:00Z" "2026-11-01T24:00:01Z" "2026-11-01T00:00:00+99:00"
+    "10000-01-01T00:00:00Z" "0000-01-01T00:00:00Z" "2026-11-01T00:00:00\u0000" "1764547200" 1764547200"#;
+
+/// What is not JSON, in place of any value.
+fn malformed_values() -> Vec<Vec<u8>> {
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    let mut values: Vec<_> = ["[]", "[1]", "{}", r#"{"a": 1}"#]
-        .map(|raw| (raw.as_bytes().to_vec(), true))
-        .into();
-    values.push((format!("\"{}\"", "x".repeat(1_000_001)).into_bytes(), true));
-    let malformed = [
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        "nan",
-        "1e400",
-        "-1e400",
-        "01",
-        "+1",
-        "0x1",
-        "'a'",
-        "",
-        "undefined",
-        r#""\ud800""#,
-        r#""\udc00""#,
-        r#""\udc00\ud800""#,
-        r#""a\ud800b""#,
-        r#""\u00""#,
-        r#""\x41""#,
-        "\"a\0b\"",
-        "\"a\nb\"",
-        "\"",
-        &deep,
-    ];
-    values.extend(malformed.map(|raw| (raw.as_bytes().to_vec(), false)));
-    for raw in [
-        &b"\"\xff\""[..],
-        b"\"\xed\xa0\x80\"",
-        b"\"\xc3\"",
-        b"\"\xf5\x80\x80\x80\"",
-        b"\xff",
-    ] {
-        values.push((raw.to_vec(), false));
+    let texts = ["", "\"a\0b\"", "\"a\nb\"", &deep].into_iter();
+    let texts = texts.chain(MALFORMED.split_whitespace());
+    let mut values: Vec<_> = texts.map(|raw| raw.as_bytes().to_vec()).collect();
+    for bytes in [&b"\xff"[..], b"\xed\xa0\x80", b"\xc3", b"\xf5\x80\x80\x80"] {
+        values.push([b"\"", bytes, b"\""].concat());
     }
+    values.push(b"\xff".to_vec());
     values
 }
 
-/// The bad values of a kind of field, as [`common`] has them.
+/// What a kind of field does not take: as it is written in JSON, and whether that is JSON at all.
 pub fn of(kind: &Kind) -> Vec<(Vec<u8>, bool)> {
-    let mut values: Vec<String> = Vec::new();
-    let mut add = |raw: &[&str]| values.extend(raw.iter().map(|raw| (*raw).to_owned()));
+    let wrong = other_types(kind).into_iter().chain(out_of_range(kind));
+    let wrong = wrong.map(|raw| (raw.into_bytes(), true));
+    let malformed = malformed_values().into_iter().map(|raw| (raw, false));
+    wrong.chain(malformed).collect()
+}
+
+/// Values of other types, and a text that is too long for anything.
+fn other_types(kind: &Kind) -> Vec<String> {
+    let long = json!("x".repeat(1_000_001)).to_string();
+    let mut values = vec!["[]", "[1]", "{}", r#"{"a": 1}"#, &long];
     if !matches!(kind, Kind::Bool) {
-        add(&["true", "false"]);
+        values.extend(["true", "false"]);
     }
     if !matches!(kind, Kind::Int { .. } | Kind::Float { .. }) {
-        add(&[
-            "5",
-            "-1",
-            "0.5",
-            "1e30",
-            "99999999999999999999",
-            r#""a\u0000b""#,
-        ]);
+        values.extend(["5", "-1", "0.5", "1e30", "99999999999999999999"]);
     }
     if !matches!(kind, Kind::Text { .. }) {
-        add(&[
-            r#""""#,
-            r#"" ""#,
-            r#""abc""#,
-            r#""5\u0000""#,
-            r#""NaN""#,
-            r#""\ud83d\ude00""#,
-        ]);
+        values.extend([r#""""#, r#"" ""#, r#""abc""#, r#""5\u0000""#, r#""NaN""#]);
     }
+    values.into_iter().map(str::to_owned).collect()
+}
+
+/// Values of the right type.
+fn out_of_range(kind: &Kind) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut add = |raw: &[&str]| values.extend(raw.iter().map(|raw| (*raw).to_owned()));
     match kind {
         Kind::Text { min, max } => {
-            add(&[r#""\u0000""#, r#""trailing\u0000""#]);
+            add(&[r#""\u0000""#, r#""a\u0000b""#, r#""trailing\u0000""#]);
             if *min > 0 {
                 add(&[r#""""#, r#"" \t\r\n""#, "\"\u{a0}\u{3000}\""]);
             }
-            if let Some(max) = max {
-                add(&[
-                    &json!("x".repeat(max + 1)).to_string(),
-                    &json!("₿".repeat(max + 1)).to_string(),
-                ]);
+            for character in ["x", "₿"] {
+                let long = max.map(|max| json!(character.repeat(max + 1)).to_string());
+                add(&long.iter().map(String::as_str).collect::<Vec<_>>());
             }
         }
         Kind::Int { min, max } => {
-            add(&[
-                "4.5",
-                "1e30",
-                "-1e30",
-                "99999999999999999999",
-                "-99999999999999999999",
-                "9223372036854775808",
-                "-9223372036854775809",
-                "9223372036854775807.5",
-                r#""99999999999999999999""#,
-                r#""1e3""#,
-                r#""Infinity""#,
-                r#""4.5""#,
-                r#""0x10""#,
-                r#""٥""#,
-            ]);
-            add(&[
-                &(min - 1).to_string(),
-                &format!("\"{}\"", min - 1),
-                "-9223372036854775808",
-            ]);
+            add(&NO_INTEGERS.split_whitespace().collect::<Vec<_>>());
+            add(&[&(min - 1).to_string(), &format!("\"{}\"", min - 1)]);
             if let Some(max) = max {
                 add(&[&(max + 1).to_string(), "9223372036854775807"]);
             }
@@ -239,28 +183,12 @@ pub fn of(kind: &Kind) -> Vec<(Vec<u8>, bool)> {
             if min.is_some() {
                 add(&["-0.001", "-1e308", "-99999999999999999999"]);
             }
-            if max.is_some() {
-                add(&[
-                    "100.001",
-                    "1e30",
-                    "99999999999999999999",
-                    "1.7976931348623157e308",
-                ]);
+            if let Some(max) = max {
+                add(&[&(max + 0.001).to_string(), "1e30", "99999999999999999999"]);
             }
         }
         Kind::Bool => add(&["0", "1", r#""yes""#, r#""True""#]),
-        Kind::Time => add(&[
-            r#""soon""#,
-            r#""2026-11-01""#,
-            r#""2026-02-30T00:00:00Z""#,
-            r#""2026-11-01T24:00:01Z""#,
-            r#""2026-11-01T00:00:00+99:00""#,
-            r#""10000-01-01T00:00:00Z""#,
-            r#""0000-01-01T00:00:00Z""#,
-            r#""2026-11-01T00:00:00\u0000""#,
-            r#""1764547200""#,
-            "1764547200",
-        ]),
+        Kind::Time => add(&NO_TIMES.split_whitespace().collect::<Vec<_>>()),
         Kind::Uuid => add(&[r#""nope""#]),
         Kind::Choice => add(&[
             r#""bogus""#,
@@ -270,209 +198,31 @@ pub fn of(kind: &Kind) -> Vec<(Vec<u8>, bool)> {
             r#""cancelled""#,
         ]),
     }
-    let own = values.into_iter().map(|raw| (raw.into_bytes(), true));
-    own.chain(common()).collect()
+    values
 }
 
-/// A good body as it is written, with one field written otherwise.
-fn with_raw(body: &Value, field: &str, raw: &[u8]) -> Vec<u8> {
-    let fields = body.as_object().unwrap().iter();
-    let mut written = Vec::from(b"{");
-    for (name, value) in fields.filter(|(name, _)| *name != field) {
-        written.extend(format!("{}: {value}, ", json!(name)).into_bytes());
-    }
-    written.extend(format!("{}: ", json!(field)).into_bytes());
-    written.extend(raw);
-    written.push(b'}');
-    written
-}
+const NO_INTEGER_PARAMETERS: &str =
+    "-1 4.5 1e30 1e3 99999999999999999999 9223372036854775808 -9223372036854775809 NaN
+    Infinity -inf abc 5%00 0x1 true 5, %D9%A5";
 
-fn shown(raw: &[u8]) -> String {
-    String::from_utf8_lossy(raw).chars().take(40).collect()
-}
+const NO_UUID_PARAMETERS: &str =
+    "nope 5 -1 NaN null 1e30 %E2%82%BF cb9f6005-0980-421e-945b-c8a183c55e9
+    cb9f6005-0980-421e-945b-c8a183c55e90%00 cb9f6005_0980_421e_945b_c8a183c55e90";
 
-fn invalid(what: String, target: &str, body: Option<Vec<u8>>, field: &str) -> Bad {
-    Bad {
-        what,
-        target: target.to_owned(),
-        content_type: "application/json",
-        body,
-        status: 422,
-        code: "invalid_input",
-        fields: vec![field.to_owned()],
-    }
-}
-
-fn malformed(what: String, target: &str, body: Vec<u8>) -> Bad {
-    Bad {
-        code: "malformed_json",
-        fields: Vec::new(),
-        ..invalid(what, target, Some(body), "")
-    }
-}
-
-/// Each field of a body with each bad value, missing, and null.
-pub fn bad_json(target: &str, body: &Value, fields: &[Named]) -> Vec<Bad> {
-    let mut all = Vec::new();
-    for field in fields {
-        let name = &field.name;
-        for (raw, is_json) in of(&field.kind) {
-            let what = format!("{name} = {}", shown(&raw));
-            let body = with_raw(body, name, &raw);
-            all.push(if is_json {
-                invalid(what, target, Some(body), name)
-            } else {
-                malformed(what, target, body)
-            });
-        }
-        if field.required {
-            let mut without = body.clone();
-            without.as_object_mut().unwrap().remove(name);
-            let without = without.to_string().into_bytes();
-            all.push(invalid(format!("no {name}"), target, Some(without), name));
-            let null = with_raw(body, name, b"null");
-            all.push(invalid(format!("{name} = null"), target, Some(null), name));
-        }
-    }
-    all
-}
-
-/// Bodies that are bad as a whole.
-pub fn bodies(target: &str, good: &Value, max_bytes: usize) -> Vec<Bad> {
-    let written = good.to_string();
-    let mut all = Vec::new();
-    for body in [
-        &format!("[{written}]"),
-        "[]",
-        "null",
-        "true",
-        "5",
-        "\"text\"",
-        &json!(written).to_string(),
-    ] {
-        let what = format!("body {}", shown(body.as_bytes()));
-        all.push(invalid(what, target, Some(body.as_bytes().to_vec()), ""));
-    }
-    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    let (name, value) = good.as_object().unwrap().iter().next().unwrap();
-    let mut repeated = with_raw(good, name, value.to_string().as_bytes());
-    repeated.splice(0..1, format!("{{{}: {value}, ", json!(name)).into_bytes());
-    let half = written.len() / 2;
-    for (what, body) in [
-        ("no body", Vec::new()),
-        ("blanks", b" \r\n".to_vec()),
-        ("half a body", written.as_bytes()[..half].to_vec()),
-        ("more after the body", format!("{written}x").into_bytes()),
-        ("two bodies", format!("{written}{written}").into_bytes()),
-        (
-            "a byte order mark",
-            format!("\u{feff}{written}").into_bytes(),
-        ),
-        (
-            "UTF-16",
-            written.encode_utf16().flat_map(u16::to_le_bytes).collect(),
-        ),
-        ("a NUL at the end", format!("{written}\0").into_bytes()),
-        ("a repeated field", repeated),
-        ("a form", b"job_type=blocks&start_block=0".to_vec()),
-        ("nested bodies", nested(100_000).into_bytes()),
-        (
-            "a nested unknown field",
-            with_raw(good, "unknown", nested(200).as_bytes()),
-        ),
-        ("NaN in an unknown field", with_raw(good, "unknown", b"NaN")),
-        (
-            "a lone surrogate in an unknown field",
-            with_raw(good, "unknown", br#""\udfff""#),
-        ),
-        (
-            "a lone surrogate as a field's name",
-            with_raw(good, "unknown", br#"1, "\ud800": 1"#),
-        ),
-        (
-            "no UTF-8 in an unknown field",
-            with_raw(good, "unknown", b"\"\xff\""),
-        ),
-    ] {
-        all.push(malformed(what.to_owned(), target, body));
-    }
-    let other = |status: u16, code: &'static str, content_type: &'static str, body: String| Bad {
-        status,
-        code,
-        content_type,
-        ..malformed(
-            format!("{content_type}, {} bytes", body.len()),
-            target,
-            body.into_bytes(),
-        )
-    };
-    for content_type in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "text/json",
-    ] {
-        all.push(other(
-            415,
-            "unsupported_media_type",
-            content_type,
-            written.clone(),
-        ));
-    }
-    let padded = |bytes: usize| format!("{}{}", written, " ".repeat(bytes - written.len()));
-    for bytes in [max_bytes + 1, 2 * max_bytes] {
-        all.push(other(413, "too_large", "application/json", padded(bytes)));
-    }
-    all
-}
+const NO_CHOICE_PARAMETERS: &str = "bogus Running running%20 running%00 cancelled null";
 
 /// The bad values of a kind of parameter, percent-encoded as far as they can be.
-fn parameter_values(kind: &Kind) -> Vec<String> {
-    let long = "a".repeat(5_000);
-    let mut values = vec!["%00", "a%00", "%00a", &long];
-    match kind {
-        Kind::Int { .. } => values.extend([
-            "-1",
-            "4.5",
-            "1e30",
-            "1e3",
-            "99999999999999999999",
-            "9223372036854775808",
-            "-9223372036854775809",
-            "NaN",
-            "Infinity",
-            "-inf",
-            "abc",
-            "5%00",
-            "0x1",
-            "true",
-            "5,",
-            "%D9%A5",
-        ]),
-        Kind::Uuid => values.extend([
-            "nope",
-            "5",
-            "-1",
-            "NaN",
-            "null",
-            "cb9f6005-0980-421e-945b-c8a183c55e9",
-            "%E2%82%BF",
-            "cb9f6005-0980-421e-945b-c8a183c55e90%00",
-            "cb9f6005_0980_421e_945b_c8a183c55e90",
-            "1e30",
-        ]),
-        Kind::Choice => values.extend([
-            "bogus",
-            "Running",
-            "running%20",
-            "running%00",
-            "cancelled",
-            "null",
-        ]),
-        Kind::Text { .. } => {}
+pub fn parameter_values(kind: &Kind) -> Vec<String> {
+    let words = match kind {
+        Kind::Int { .. } => NO_INTEGER_PARAMETERS,
+        Kind::Uuid => NO_UUID_PARAMETERS,
+        Kind::Choice => NO_CHOICE_PARAMETERS,
+        Kind::Text { .. } => "",
         _ => panic!("teach this test parameters of the kind {kind:?}"),
-    }
-    let mut values: Vec<_> = values.into_iter().map(str::to_owned).collect();
+    };
+    let words = words.split_whitespace().chain(["%00", "a%00", "%00a"]);
+    let mut values: Vec<_> = words.map(str::to_owned).collect();
+    values.push("a".repeat(5_000));
     match kind {
         Kind::Int { max: Some(max), .. } => values.push((max + 1).to_string()),
         Kind::Text { max: Some(max), .. } => {
@@ -481,116 +231,4 @@ fn parameter_values(kind: &Kind) -> Vec<String> {
         _ => {}
     }
     values
-}
-
-/// What is not percent-encoded UTF-8.
-const TORN: [&str; 9] = [
-    "%",
-    "%4",
-    "%zz",
-    "%+4",
-    "a%",
-    "%ff",
-    "%c3",
-    "%ed%a0%80",
-    "%f5%80%80%80",
-];
-
-/// Each parameter with each bad value; a query's also empty and missing.
-pub fn bad_parameters(
-    template: &str,
-    good: &Good,
-    in_path: &[Named],
-    in_query: &[Named],
-) -> Vec<Bad> {
-    let body = || (!good.body.is_null()).then(|| good.body.to_string().into_bytes());
-    let target = good.target(template);
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let mut all = Vec::new();
-    for (index, parameter) in in_path.iter().enumerate() {
-        let at = |raw: &str| {
-            let mut fields: Vec<_> = good
-                .path
-                .iter()
-                .map(|value| crate::live::encode(value))
-                .collect();
-            raw.clone_into(&mut fields[index]);
-            let mut fields = fields.into_iter();
-            let segments = template
-                .split('/')
-                .map(|segment| match segment.starts_with('{') {
-                    true => fields.next().unwrap(),
-                    false => segment.to_owned(),
-                });
-            segments.collect::<Vec<_>>().join("/")
-        };
-        let mut values = parameter_values(&parameter.kind);
-        values.extend(["%20".to_owned(), "%09%0A".to_owned()]);
-        for raw in values {
-            all.push(invalid(
-                format!("{} = {}", parameter.name, shown(raw.as_bytes())),
-                &at(&raw),
-                body(),
-                &parameter.name,
-            ));
-        }
-        for raw in TORN {
-            all.push(invalid(
-                format!("{} = {raw}", parameter.name),
-                &at(raw),
-                body(),
-                "path",
-            ));
-        }
-        let mut empty = invalid(
-            format!("{} empty", parameter.name),
-            &at(""),
-            body(),
-            &parameter.name,
-        );
-        // At its end, the path is another one.
-        if template.ends_with('}') && index + 1 == in_path.len() {
-            (empty.status, empty.code) = (404, "unknown_path");
-            empty.fields.clear();
-        }
-        all.push(empty);
-    }
-    for parameter in in_query {
-        let name = &parameter.name;
-        let others: Vec<_> = query
-            .split('&')
-            .filter(|pair| !pair.starts_with(&format!("{name}=")))
-            .collect();
-        let with = |pair: &str| format!("{path}?{}", [&others[..], &[pair]].concat().join("&"));
-        let mut values = parameter_values(&parameter.kind);
-        values.extend([String::new(), "%20".to_owned(), "+".to_owned()]);
-        values.extend(TORN.map(str::to_owned));
-        for raw in values {
-            let pair = format!("{name}={raw}");
-            all.push(invalid(shown(pair.as_bytes()), &with(&pair), body(), name));
-        }
-        all.push(invalid(
-            format!("{name} without ="),
-            &with(name),
-            body(),
-            name,
-        ));
-        for pair in ["%ff=1", "%=1", "%zz"] {
-            all.push(invalid(
-                pair.to_owned(),
-                &format!("{target}&{pair}"),
-                body(),
-                "",
-            ));
-        }
-        if parameter.required {
-            all.push(invalid(
-                format!("no {name}"),
-                &format!("{path}?{}", others.join("&")),
-                body(),
-                name,
-            ));
-        }
-    }
-    all
 }

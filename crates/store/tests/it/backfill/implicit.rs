@@ -336,6 +336,28 @@ async fn the_reporters_start_resumes_the_job_of_its_id() {
 }
 
 #[tokio::test]
+async fn a_refused_start_of_the_reporter_starts_and_resumes_nothing() {
+    let (_db, store) = store().await;
+    let backfill = store.backfill();
+    let outside = ReportedStart {
+        current_block: Some(100),
+        ..reported("a", 0, 99)
+    };
+    let error = backfill.start_reported(&outside, at(0)).await.unwrap_err();
+    assert_eq!(error.code(), "block_outside_job");
+    assert!(backfill.get_external("a").await.unwrap().is_none());
+
+    let job = backfill
+        .start_reported(&reported("a", 0, 99), at(1))
+        .await
+        .unwrap();
+    let failed = backfill.fail(job.id, "x", at(2)).await.unwrap();
+    let error = backfill.start_reported(&outside, at(3)).await.unwrap_err();
+    assert_eq!(error.code(), "block_outside_job");
+    assert_eq!(backfill.get_external("a").await.unwrap().unwrap(), failed);
+}
+
+#[tokio::test]
 async fn the_reporters_end_counts_only_without_errors_and_with_all_blocks_processed() {
     let (_db, store) = store().await;
     let backfill = store.backfill();
