@@ -118,7 +118,8 @@ pub struct RolledBack {
     pub name: String,
     /// What was lost, as the caller allowed.
     pub lost: Vec<Loss>,
-    /// How the schema now differs from what was recorded after the migration before; empty as it should be.
+    /// How the schema now differs from what was recorded after the migration before, beyond how it differed already;
+    /// empty as it should be.
     pub drift: Vec<Drift>,
 }
 
@@ -127,6 +128,8 @@ struct Newest {
     number: i32,
     name: String,
     script: Script,
+    /// The catalogue recorded after it.
+    after: Vec<String>,
     /// The catalogue recorded by the one before; `None` for the first.
     before: Option<Vec<String>>,
 }
@@ -216,8 +219,13 @@ async fn newest(session: &Session) -> Result<Option<Newest>> {
         script: Script::new(file, Direction::Down, row.get::<_, String>("down_sql"))?,
         number,
         name,
-        before: before.map(|text| text.lines().map(str::to_owned).collect()),
+        after: lines(row.get("catalogue")),
+        before: before.as_deref().map(lines),
     }))
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
 }
 
 async fn in_transaction(
@@ -228,9 +236,10 @@ async fn in_transaction(
 ) -> Result<RolledBack, Stop> {
     begin(session, limits).await?;
     let outcome = async {
+        let earlier = earlier_drift(session, newest).await?;
         let lost = what_is_lost(session, newest, options).await?;
         run(session, &newest.script).await?;
-        let done = forget(session, newest, lost).await?;
+        let done = forget(session, newest, lost, &earlier).await?;
         session.batch_execute("commit").await?;
         Ok(done)
     }
@@ -266,15 +275,29 @@ async fn alone(
         )));
     }
     session.batch_execute("set lock_timeout = 0").await?;
+    let earlier = earlier_drift(session, newest).await?;
     run_alone(session, &newest.script).await?;
     begin(session, limits).await?;
-    let done = forget(session, newest, Vec::new()).await?;
+    let done = forget(session, newest, Vec::new(), &earlier).await?;
     session.batch_execute("commit").await?;
     Ok(done)
 }
 
+/// How the schema differs from what was recorded, before the file runs: none of its doing.
+async fn earlier_drift(session: &Session, newest: &Newest) -> Result<Vec<Drift>, Stop> {
+    Ok(catalogue::compare(
+        &newest.after,
+        &catalogue::read(session).await?,
+    ))
+}
+
 /// Removes the record, and looks whether the schema is what it was before.
-async fn forget(session: &Session, newest: &Newest, lost: Vec<Loss>) -> Result<RolledBack, Stop> {
+async fn forget(
+    session: &Session,
+    newest: &Newest,
+    lost: Vec<Loss>,
+    earlier: &[Drift],
+) -> Result<RolledBack, Stop> {
     session
         .batch_execute("set local search_path = public, pg_temp")
         .await?;
@@ -284,10 +307,11 @@ async fn forget(session: &Session, newest: &Newest, lost: Vec<Loss>) -> Result<R
             "the migration's record was gone",
         )));
     }
-    let drift = match &newest.before {
+    let mut drift = match &newest.before {
         Some(before) => catalogue::compare(before, &catalogue::read(session).await?),
         None => Vec::new(),
     };
+    drift.retain(|line| !earlier.contains(line));
     Ok(RolledBack {
         number: newest.number,
         name: newest.name.clone(),
