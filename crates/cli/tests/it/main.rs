@@ -5,6 +5,10 @@
     clippy::expect_used,
     reason = "a test that cannot go on fails"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "what a test survived belongs into its output"
+)]
 
 mod backfill_run;
 mod kills;

@@ -16,7 +16,7 @@ use utxoiq_store_testkit::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_utxoiq-store");
 const PASSWORD: &str = "only-for-tests";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The service and all it needs; everything ends with it.
 pub struct Service {
