@@ -50,11 +50,10 @@ impl Service {
             .await
             .unwrap();
         service.ok(&["migrate", "up"]).await;
-        service.token = service
+        let token = service
             .ok(&["token", "create", "--name", "test", "--scopes", "all"])
-            .await
-            .trim()
-            .to_owned();
+            .await;
+        token.trim().clone_into(&mut service.token);
         service.start_server().await;
         service
     }
