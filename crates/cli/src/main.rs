@@ -2,6 +2,7 @@
 //! hands over to the subcommand; each subcommand is one file.
 
 mod backfill;
+mod client;
 mod config;
 mod init;
 mod migrate;

@@ -93,12 +93,12 @@ fn line_of(outcome: &SlotOutcome) -> String {
         } => format!("failed: {error}"),
         SlotResult::Abandoned { reason } => format!("abandoned: {reason}"),
     };
-    format!(
+    one_line(&format!(
         "{} {} attempt {}{missed}: {end}",
         outcome.task,
         short(outcome.slot_at),
         outcome.attempt
-    )
+    ))
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // the answer, and a note where there is none
@@ -121,7 +121,7 @@ fn status_line(task: &TaskStatus) -> String {
         || "never ran".to_owned(),
         |slot| {
             let error = match &slot.error {
-                Some(error) => format!(" ({error})"),
+                Some(error) => format!(" ({})", one_line(error)),
                 None => String::new(),
             };
             format!(
@@ -143,6 +143,11 @@ fn status_line(task: &TaskStatus) -> String {
         short(task.next_slot_at),
         task.description
     )
+}
+
+/// An error may have lines of its own; a slot has one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn short(time: DateTime<Utc>) -> String {
@@ -175,7 +180,7 @@ mod tests {
             "backup 2025-03-02T01:00:00Z attempt 1, for 2 earlier ones too: succeeded: {\"rows\":3}"
         );
         let bad = SlotResult::Failed {
-            error: "no luck".into(),
+            error: "no\nluck".into(),
             retry_at: None,
         };
         assert_eq!(

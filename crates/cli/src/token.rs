@@ -93,7 +93,7 @@ async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow:
     let (token, secret) = tokens.create(new, now).await?;
     let end = token.expires_at.map_or_else(
         || "does not expire".to_owned(),
-        |end| format!("works until {end}"),
+        |end| format!("works until {}", short(end)),
     );
     note(&format!(
         "token {} ({}) {end}; it is shown this once:",

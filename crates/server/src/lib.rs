@@ -1,1 +1,109 @@
-//! Placeholder.
+//! The HTTP service of utxoIQ Store.
+//!
+//! # What it guarantees
+//!
+//! * Every call is declared once ([`routes`]): path, scope, documentation and handler. No call without a scope exists
+//!   except liveness, readiness and the OpenAPI document.
+//! * Every failed answer has one form ([`error`]), and nothing that a client sends is answered with 500.
+//! * Every limit is in the configuration: body, time, requests in flight, connections, time for a request's head.
+//!
+//! [`input`] reads requests, [`auth`] knows the caller, [`observe`] is the one layer around everything, [`api`] has a
+//! file for each slice. The composition root opens the store, makes an [`AppState`] and calls [`serve`].
+
+pub mod api;
+pub mod auth;
+pub mod error;
+pub mod health;
+pub mod input;
+mod listen;
+pub mod metrics;
+pub mod observe;
+pub mod openapi;
+pub mod routes;
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
+use tokio::net::TcpListener;
+use utxoiq_store::{Store, schedule::Scheduler, token::TokenCache};
+
+use crate::{error::ApiError, health::Readiness, metrics::Metrics, routes::Routes};
+
+/// What handlers share. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts of an [`AppState`].
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// The service tokens.
+    pub tokens: TokenCache,
+    /// The scheduled tasks.
+    pub scheduler: Scheduler,
+    /// Whether this process can serve.
+    pub readiness: Readiness,
+    /// The process's figures.
+    pub metrics: Metrics,
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// The state of a process that serves this store and runs these tasks when told; starts the readiness checks.
+    pub fn new(store: Store, scheduler: Scheduler) -> Self {
+        let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
+        Self(Arc::new(Parts {
+            tokens: TokenCache::new(store.pool().clone(), remembered),
+            readiness: Readiness::watch(&store),
+            metrics: Metrics::new(&store),
+            scheduler,
+            store,
+        }))
+    }
+}
+
+/// The whole service.
+pub fn router(state: &AppState) -> Router {
+    router_of(state, api::routes())
+}
+
+/// A service of these calls.
+pub fn router_of(state: &AppState, routes: Vec<Routes>) -> Router {
+    routes
+        .into_iter()
+        .fold(Router::new(), |router, slice| slice.mount(router, state))
+        .fallback(async || ApiError::unknown_path())
+        .layer(DefaultBodyLimit::max(
+            state.store.config().server.max_body_bytes,
+        ))
+        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .with_state(state.clone())
+}
+
+/// Serves on `listener` until `shutdown` completes, then finishes what is under way within
+/// `server.shutdown_grace_seconds`.
+pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+    let router = router(&state);
+    serve_router(listener, router, state, shutdown).await;
+}
+
+/// As [`serve`], with a router of the caller's.
+pub async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) {
+    let settings = &state.store.config().server;
+    listen::serve(listener, router, settings, shutdown, || {
+        state.readiness.drain();
+    })
+    .await;
+}

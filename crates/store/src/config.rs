@@ -154,6 +154,18 @@ impl Config {
                 "server.request_timeout_seconds must be at least 1",
             ),
             (
+                self.server.max_connections == 0,
+                "server.max_connections must be at least 1",
+            ),
+            (
+                self.server.max_requests_in_flight == 0,
+                "server.max_requests_in_flight must be at least 1",
+            ),
+            (
+                self.server.header_timeout_seconds == 0,
+                "server.header_timeout_seconds must be at least 1",
+            ),
+            (
                 self.redis.response_timeout_milliseconds == 0,
                 "redis.response_timeout_milliseconds must be at least 1",
             ),

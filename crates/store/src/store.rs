@@ -9,6 +9,7 @@ use crate::{
     backfill::{
         Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, worker::Coordinator,
     },
+    cache::Cache,
     clock::{Clock, SystemClock},
     config::Config,
     db::Pool,
@@ -20,6 +21,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    cache: Cache,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -33,8 +35,10 @@ impl Store {
     /// Opens the store with a clock of the caller's.
     pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let pool = Pool::open(&config.database)?;
+        let cache = Cache::open(&config.redis)?;
         Ok(Self {
             pool,
+            cache,
             config: Arc::new(config),
             clock,
         })
@@ -63,6 +67,11 @@ impl Store {
     /// The connection pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// The configuration it was opened with.

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
 pub use cache::TokenCache;
@@ -147,7 +147,9 @@ impl<'a> Tokens<'a> {
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
         let mut connection = self.pool.get().await?;
         let tx = connection.transaction().await?;
-        db::execute(&tx, &queries::RETIRE_EXPIRED, &[&token.name, &now]).await?;
+        db::execute(&tx, &queries::RETIRE_EXPIRED, &[&token.name, &now])
+            .await
+            .map_err(refused)?;
         db::execute(
             &tx,
             &queries::INSERT,
@@ -163,7 +165,7 @@ impl<'a> Tokens<'a> {
             ],
         )
         .await
-        .map_err(name_taken)?;
+        .map_err(refused)?;
         tx.commit().await?;
         Ok((token, secret))
     }
@@ -191,12 +193,11 @@ impl<'a> Tokens<'a> {
         }
         let connection = self.pool.get().await?;
         // A name cannot look like an id: `check` refuses it.
-        let row = match Uuid::try_parse(name_or_id) {
-            Ok(id) => db::query_opt(&connection, &queries::REVOKE_ID, &[&id, &now]).await?,
-            Err(_) => {
-                db::query_opt(&connection, &queries::REVOKE_NAME, &[&name_or_id, &now]).await?
-            }
+        let found = match Uuid::try_parse(name_or_id) {
+            Ok(id) => db::query_opt(&connection, &queries::REVOKE_ID, &[&id, &now]).await,
+            Err(_) => db::query_opt(&connection, &queries::REVOKE_NAME, &[&name_or_id, &now]).await,
         };
+        let row = found.map_err(refused)?;
         row.as_ref().map(token_from).ok_or_else(unknown)
     }
 
@@ -291,13 +292,19 @@ fn check(new: &NewToken, now: DateTime<Utc>) -> Result<()> {
     }
 }
 
-fn name_taken(error: Error) -> Error {
+/// The refusals that an administrator can do something about.
+fn refused(error: Error) -> Error {
     if error.constraint() == Some("service_tokens_name_is_unique") {
         return Error::conflict(
             "token_name_taken",
             "a token of this name works already: choose another name, or revoke that one first",
-        )
-        .with_source(error);
+        );
+    }
+    if error.sql_state() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Error::conflict(
+            "not_permitted",
+            "this database role may not make or revoke tokens: set DATABASE_ADMIN_URL to one that may",
+        );
     }
     error
 }

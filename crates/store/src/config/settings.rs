@@ -92,6 +92,11 @@ settings! {
         /// The most requests worked on at once; further ones get 503 with Retry-After. They would only queue for
         /// the pool's connections.
         max_requests_in_flight: usize = "1024",
+        /// The most connections open at once; further ones wait in the system's queue. Each takes a file descriptor.
+        max_connections: usize = "4096",
+        /// A connection that sends no request, or not its whole head, for so long is closed; also bounds how long a
+        /// kept-alive connection is idle, so it must exceed what clients and load balancers keep one for.
+        header_timeout_seconds: u64 = "75",
         /// How long a token's check is remembered, which bounds how long a revoked one still works.
         token_cache_milliseconds: u64 = "1000",
     }

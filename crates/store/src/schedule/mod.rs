@@ -240,15 +240,9 @@ impl Scheduler {
         self.inner.status(to_micros(now)).await
     }
 
-    /// Deletes finished slots older than `schedule.history_days`, and returns how many. The last success of each task
-    /// stays: what is owed is counted from it.
+    /// See [`prune`].
     pub async fn prune(&self, now: DateTime<Utc>) -> Result<u64> {
-        let kept = TimeDelta::try_days(self.inner.settings.history_days).unwrap_or(TimeDelta::MAX);
-        let Some(before) = now.checked_sub_signed(kept) else {
-            return Ok(0);
-        };
-        let connection = self.inner.pool.get().await?;
-        db::execute(&connection, &queries::PRUNE, &[&before]).await
+        prune(&self.inner.pool, &self.inner.settings, now).await
     }
 
     fn task(&self, name: &str) -> Result<&Task> {
@@ -290,6 +284,17 @@ impl Inner {
             .map(|row| (row.get("task"), TaskState::from_row(row)))
             .collect())
     }
+}
+
+/// Deletes finished slots older than `schedule.history_days`, and returns how many. The last success of each task
+/// stays: what is owed is counted from it.
+pub async fn prune(pool: &Pool, settings: &ScheduleSettings, now: DateTime<Utc>) -> Result<u64> {
+    let kept = TimeDelta::try_days(settings.history_days).unwrap_or(TimeDelta::MAX);
+    let Some(before) = now.checked_sub_signed(kept) else {
+        return Ok(0);
+    };
+    let connection = pool.get().await?;
+    db::execute(&connection, &queries::PRUNE, &[&before]).await
 }
 
 /// This process's name in the tables: host and process id.

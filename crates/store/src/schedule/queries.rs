@@ -28,7 +28,7 @@ pub const ALL: &[&Statement] = &[
 pub(super) const REGISTER: Statement = Statement {
     name: "schedule.register",
     sql: "insert into schedule_tasks (task, cadence, first_seen_at)
-          select task, cadence, $3 from unnest($1, $2) as known (task, cadence) order by task
+          select task, cadence, $3 from unnest($1::text[], $2::text[]) as known (task, cadence) order by task
           on conflict (task) do update set cadence = excluded.cadence
           where schedule_tasks.cadence <> excluded.cadence",
     params: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::TIMESTAMPTZ],
@@ -222,7 +222,7 @@ pub(super) const LAST: Statement = Statement {
     name: "schedule.last",
     sql: "select s.task, s.slot_at, s.on_demand, s.state, s.epoch, s.runner, s.attempts, s.missed, s.started_at,
                  s.heartbeat_at, s.lease_expires_at, s.finished_at, s.retry_at, s.outcome, s.error
-          from unnest($1) as known (task)
+          from unnest($1::text[]) as known (task)
           cross join lateral (
               select * from schedule_slots where task = known.task order by slot_at desc, id desc limit 1
           ) s",

@@ -7,14 +7,20 @@
     reason = "what a test measured belongs into its output"
 )]
 #![allow(
+    clippy::float_cmp,
+    reason = "percentages are rounded to two places and compared as they are"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test that cannot go on fails"
 )]
 
 mod backfill;
+mod cache;
 mod layers;
 mod migrate;
+mod pool;
 mod roles;
 mod schedule;
 mod statements;

@@ -1,7 +1,7 @@
 //! Every declared statement is prepared against the migrated schema: its types must be those of its declaration.
 
 use tokio_postgres::{error::SqlState, types::Type};
-use utxoiq_store::{backfill, db::Statement};
+use utxoiq_store::{backfill, db::Statement, schedule, token};
 
 use crate::support::TestDb;
 
@@ -62,5 +62,10 @@ async fn every_statement_takes_and_gives_what_it_declares() {
 }
 
 fn all() -> Vec<&'static Statement> {
-    backfill::queries::ALL.to_vec()
+    [
+        backfill::queries::ALL,
+        schedule::queries::ALL,
+        token::queries::ALL,
+    ]
+    .concat()
 }

@@ -2,7 +2,7 @@
 
 use utxoiq_store::{
     Kind,
-    backfill::{JobFilter, Status},
+    backfill::{JobFilter, Status, queries},
     error::Result,
 };
 use uuid::Uuid;
@@ -83,7 +83,16 @@ async fn active_jobs_of_one_type_never_overlap_and_ended_ones_are_no_obstacle() 
 
 #[tokio::test]
 async fn of_fifty_overlapping_starts_at_once_exactly_one_succeeds() {
-    let (_db, store) = store().await;
+    let db = crate::support::TestDb::new().await;
+    // Fifty take turns: on a busy machine the last waits longer than a request would.
+    let patient = [
+        (
+            "UTXOIQ_STORE_DATABASE__ACQUIRE_TIMEOUT_MILLISECONDS",
+            "60000",
+        ),
+        ("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "10000"),
+    ];
+    let store = utxoiq_store::Store::open(db.settings_with(&patient)).unwrap();
     let starts = (0..50).map(|index| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -411,7 +420,6 @@ async fn every_list_is_read_from_an_index_of_its_own() {
         )
         .await
         .unwrap();
-    use utxoiq_store::backfill::queries;
     let cases: [(&utxoiq_store::db::Statement, &str, &str); 6] = [
         (
             &queries::NEWEST_OF_RANGE,

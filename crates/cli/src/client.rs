@@ -1,0 +1,282 @@
+//! The HTTP API, as the subcommands that work through it see it.
+
+use std::time::Duration;
+
+use reqwest::{Method, Url};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use utxoiq_store::{
+    backfill::{BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, worker::Coordinator},
+    error::{Error, Kind, Result},
+};
+use utxoiq_store_server::api::backfill::wire;
+use uuid::Uuid;
+
+/// Where the service is, and who asks.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connection {
+    /// The service's address
+    #[arg(
+        long,
+        env = "UTXOIQ_STORE_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    url: Url,
+}
+
+/// The variable that holds the token: an argument would be seen by everyone on the machine.
+const TOKEN_VARIABLE: &str = "UTXOIQ_STORE_TOKEN";
+
+/// A client of the service. Clones share its connections.
+#[derive(Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    base: Url,
+    token: String,
+}
+
+impl Api {
+    /// A client with the token of the environment.
+    pub fn connect(connection: &Connection) -> anyhow::Result<Self> {
+        let token = std::env::var(TOKEN_VARIABLE).map_err(|_| {
+            anyhow::anyhow!(
+                "{TOKEN_VARIABLE} is not set: `. .local/env` after ./dev up, or make one with utxoiq-store token create"
+            )
+        })?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .timeout(Duration::from_secs(35))
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            http,
+            base: connection.url.clone(),
+            token,
+        })
+    }
+
+    /// A GET below `/api/v1/monitoring`.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(Method::GET, url, None).await
+    }
+
+    /// A POST below `/api/v1/monitoring`.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T> {
+        let body = serde_json::to_value(body).map_err(|error| {
+            Error::internal("the request could not be written").with_source(error)
+        })?;
+        self.send(Method::POST, self.url(path)?, Some(body)).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        let base = self.base.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}/api/v1/monitoring/{path}")).map_err(|error| {
+            Error::invalid("invalid_url", "the service's address is not valid").with_source(error)
+        })
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+    ) -> Result<T> {
+        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.map_err(|error| self.away(error))?;
+        let status = response.status();
+        if status.is_success() {
+            return response.json().await.map_err(|error| {
+                // A body that ends early is the service's end, one of another shape another version of it.
+                if error.is_decode() && !error.is_timeout() && !error.is_body() {
+                    Error::unavailable(
+                        "unreadable_answer",
+                        "the service's answer could not be read",
+                    )
+                    .with_source(error)
+                } else {
+                    self.away(error)
+                }
+            });
+        }
+        let problem: Value = response.json().await.unwrap_or_default();
+        Err(problem_error(status.as_u16(), &problem))
+    }
+
+    fn away(&self, error: reqwest::Error) -> Error {
+        Error::unavailable(
+            "service_away",
+            format!("no answer from {}; is the service running?", self.base),
+        )
+        .with_source(error.without_url())
+    }
+}
+
+/// The service's refusal as the library's error. The codes that callers decide by are kept.
+fn problem_error(status: u16, problem: &Value) -> Error {
+    const CODES: [&str; 12] = [
+        "stale_lease",
+        "not_running",
+        "job_final",
+        "job_not_found",
+        "overlap",
+        "incomplete",
+        "too_many_claims",
+        "implicit_worker",
+        "leased",
+        "outside_claim",
+        "no_checkpoint",
+        "unauthorized",
+    ];
+    let text = |name: &str| problem.get(name).and_then(Value::as_str);
+    let code = text("code")
+        .and_then(|code| CODES.into_iter().find(|known| *known == code))
+        .unwrap_or("refused");
+    let mut detail = text("detail").map_or_else(
+        || format!("the service answered with status {status}"),
+        str::to_owned,
+    );
+    for error in problem
+        .get("errors")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        if let (Some(field), Some(message)) = (error["field"].as_str(), error["message"].as_str())
+            && !detail.contains(message)
+        {
+            detail.push_str(&format!("; {field} {message}"));
+        }
+    }
+    let kind = match status {
+        404 => Kind::NotFound,
+        409 => Kind::Conflict,
+        // 429 and every 5xx pass by themselves; so does a 500, which may be a proxy's.
+        429 | 500.. => Kind::Unavailable,
+        _ => Kind::Invalid,
+    };
+    Error::new(kind, code, detail)
+}
+
+/// The path of a claim's call.
+fn claim_path(key: ClaimKey, call: &str) -> String {
+    format!("backfill/{}/claims/{}/{call}", key.job_id, key.claim_id)
+}
+
+impl Coordinator for Api {
+    async fn claim(&self, id: Uuid, worker: &str, max_blocks: i64) -> Result<Claimed> {
+        let body = wire::ClaimRequest {
+            worker: worker.to_owned(),
+            max_blocks,
+        };
+        self.post::<wire::ClaimAnswer>(&format!("backfill/{id}/claim"), &body)
+            .await?
+            .try_into()
+    }
+
+    async fn record(&self, key: ClaimKey, blocks: BlockRange) -> Result<Heard> {
+        let body = wire::Record {
+            epoch: key.epoch,
+            start_block: blocks.start,
+            end_block: blocks.last(),
+        };
+        self.post::<wire::HeardAnswer>(&claim_path(key, "record"), &body)
+            .await?
+            .try_into()
+    }
+
+    async fn heartbeat(&self, key: ClaimKey) -> Result<Heard> {
+        let body = wire::Epoch { epoch: key.epoch };
+        self.post::<wire::HeardAnswer>(&claim_path(key, "heartbeat"), &body)
+            .await?
+            .try_into()
+    }
+
+    async fn release(&self, key: ClaimKey) -> Result<Job> {
+        let body = wire::Epoch { epoch: key.epoch };
+        self.post::<wire::JobState>(&claim_path(key, "release"), &body)
+            .await?
+            .try_into()
+    }
+
+    async fn record_error(
+        &self,
+        key: ClaimKey,
+        blocks: BlockRange,
+        attempted: i32,
+        message: &str,
+    ) -> Result<Heard> {
+        let body = wire::RecordError {
+            epoch: key.epoch,
+            start_block: blocks.start,
+            end_block: blocks.last(),
+            attempted,
+            // What a command prints may hold anything; PostgreSQL stores no NUL.
+            message: message.replace('\0', "\u{fffd}"),
+        };
+        self.post::<wire::HeardAnswer>(&claim_path(key, "error"), &body)
+            .await?
+            .try_into()
+    }
+
+    async fn checkpoint(
+        &self,
+        key: ClaimKey,
+        block: i64,
+        block_hash: &str,
+    ) -> Result<CheckpointOutcome> {
+        let body = wire::CheckpointRequest {
+            epoch: key.epoch,
+            block,
+            block_hash: block_hash.to_owned(),
+        };
+        Ok(self
+            .post::<wire::CheckpointAnswer>(&claim_path(key, "checkpoint"), &body)
+            .await?
+            .into())
+    }
+
+    async fn fail(&self, id: Uuid, error_message: &str) -> Result<Job> {
+        let body = wire::Fail {
+            error_message: error_message.to_owned(),
+        };
+        self.post::<wire::JobState>(&format!("backfill/{id}/fail"), &body)
+            .await?
+            .try_into()
+    }
+
+    async fn job(&self, id: Uuid) -> Result<Option<Job>> {
+        match self
+            .get::<wire::DetailsAnswer>(&format!("backfill/{id}/details"), &[])
+            .await
+        {
+            Ok(details) => Ok(Some(details.job.try_into()?)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn claims_held(&self, id: Uuid) -> Result<usize> {
+        let gaps: wire::Gaps = self.get(&format!("backfill/{id}/gaps"), &[]).await?;
+        Ok(gaps
+            .missing
+            .iter()
+            .filter(|gap| gap.claimed_by.is_some())
+            .count())
+    }
+}

@@ -1,0 +1,162 @@
+//! Who calls, and for whom.
+//!
+//! Every call but those declared open ([`crate::routes::Access`]) needs `Authorization: Bearer uqs_…` with a token
+//! that has the call's scope. The check runs before the body is read, and after the question whether this process can
+//! serve at all, since tokens are in the database.
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, header, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use utxoiq_store::{
+    error::Error,
+    token::{Caller, Scope},
+};
+
+use crate::{
+    AppState,
+    error::{ApiError, ApiResult},
+};
+
+const USER_ID: &str = "X-User-Id";
+
+/// The longest user id, in characters.
+const MAX_USER_ID: usize = 100;
+
+/// The caller of a call that is not open.
+#[derive(Debug, Clone)]
+pub struct Authenticated(pub Caller);
+
+/// The user for whom a call is made: the token's own, or the one that a token with the scope `act_as` names in the
+/// header `X-User-Id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserId(pub String);
+
+/// Lets a request through when its token has the scope.
+pub(crate) async fn authorize(
+    State((state, scope)): State<(AppState, Scope)>,
+    mut request: Request,
+    next: Next,
+) -> ApiResult<Response> {
+    state.readiness.admit()?;
+    let token = bearer(request.headers()).ok_or_else(ApiError::unauthorized)?;
+    let caller = state
+        .tokens
+        .authenticate(token, state.store.now())
+        .await?
+        .ok_or_else(ApiError::unauthorized)?;
+    if !caller.has(scope) {
+        return Err(ApiError::forbidden(scope));
+    }
+    request.extensions_mut().insert(Authenticated(caller));
+    Ok(next.run(request).await)
+}
+
+/// The token of a request that names exactly one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token.trim())
+}
+
+impl<S: Sync> FromRequestParts<S> for Authenticated {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        // Absent only on an open call, whose handler then asks for what it cannot have.
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(ApiError::unauthorized)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for UserId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+        match named_user(&parts.headers) {
+            None => Ok(Self(caller.subject)),
+            Some(_) if !caller.has(Scope::ActAs) => Err(ApiError::forbidden(Scope::ActAs)),
+            Some(named) => Ok(Self(named?)),
+        }
+    }
+}
+
+/// The user that the header names; `None` without the header.
+fn named_user(headers: &HeaderMap) -> Option<ApiResult<String>> {
+    let refuse = |message: &str| Some(Err(Error::field(USER_ID, message).into()));
+    let mut values = headers.get_all(USER_ID).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return refuse("must be sent once");
+    }
+    let Ok(user) = std::str::from_utf8(value.as_bytes()) else {
+        return refuse("must be UTF-8");
+    };
+    if user.trim().is_empty() {
+        return refuse("must not be blank");
+    }
+    if user.chars().count() > MAX_USER_ID {
+        return refuse("must have at most 100 characters");
+    }
+    if user.chars().any(char::is_control) {
+        return refuse("must not contain control characters");
+    }
+    Some(Ok(user.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_and_nothing_else() {
+        let read = |values: &[&[u8]]| bearer(&headers("authorization", values)).map(str::to_owned);
+        assert_eq!(read(&[b"Bearer uqs_x"]).as_deref(), Some("uqs_x"));
+        assert_eq!(read(&[b"bearer  uqs_x "]).as_deref(), Some("uqs_x"));
+        let refused: [&[&[u8]]; 6] = [
+            &[],
+            &[b"uqs_x"],
+            &[b"Basic uqs_x"],
+            &[b"Bearer"],
+            &[b"Bearer a", b"Bearer b"],
+            &[b"Bearer \xff"],
+        ];
+        for none in refused {
+            assert_eq!(read(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_named_user_has_at_most_100_plain_characters() {
+        let read = |value: &[u8]| named_user(&headers("x-user-id", &[value])).unwrap();
+        for good in [99, 100] {
+            assert!(read("ä".repeat(good).as_bytes()).is_ok());
+        }
+        for bad in ["ä".repeat(101).as_bytes(), b"", b" ", b"\xff", b"a\tb"] {
+            assert_eq!(read(bad).unwrap_err().status(), 422);
+        }
+        assert!(named_user(&HeaderMap::new()).is_none());
+        assert!(
+            named_user(&headers("x-user-id", &[b"a", b"a"]))
+                .unwrap()
+                .is_err()
+        );
+    }
+}

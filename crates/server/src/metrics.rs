@@ -1,0 +1,324 @@
+//! The process's own figures, in the OpenMetrics text that Prometheus reads.
+//!
+//! `/metrics` needs a token like everything else: its figures tell an outsider when the service is weak. It asks for
+//! `pool:read`, which already means "may see how this process fares". Scrapers send a token through their
+//! `authorization.credentials_file`.
+//!
+//! Labels come from small closed sets (the route's pattern, never the path; known methods; the status' class), so that
+//! nothing a client sends makes a new series.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, text},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use utxoiq_store::{
+    Store,
+    cache::CacheState,
+    db::pool::{PoolSnapshot, WaitHistogram},
+    token::Scope,
+};
+
+use crate::{
+    AppState,
+    error::{ApiError, ApiResult},
+    routes::{Call, Routes},
+};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the latency histogram, in seconds: the criteria's 5, 100 and 200 ms and 2 s are among them.
+const LATENCY_BOUNDS: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 10.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    method: &'static str,
+    route: String,
+}
+
+/// The figures of a process. Clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// The figures of a process that serves this store.
+    pub fn new(store: &Store) -> Self {
+        let mut registry = Registry::with_prefix("utxoiq_store");
+        let requests = Family::default();
+        let latency: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(LATENCY_BOUNDS));
+        let in_flight = Gauge::default();
+        registry.register(
+            "http_requests",
+            "Requests answered, by route and class of status",
+            requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "How long requests took, from their head to their answer",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        registry.register(
+            "http_requests_in_flight",
+            "Requests being worked on",
+            in_flight.clone(),
+        );
+        registry.register(
+            "build",
+            "What runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register_collector(Box::new(StoreFigures(store.clone())));
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            latency,
+            in_flight,
+        }
+    }
+
+    /// How many requests are being worked on.
+    pub(crate) fn in_flight(&self) -> &Gauge {
+        &self.in_flight
+    }
+
+    /// Counts one request; `status` is absent when the client went away before its answer.
+    pub(crate) fn record(
+        &self,
+        method: &Method,
+        route: &str,
+        status: Option<StatusCode>,
+        took: Duration,
+    ) {
+        let method = method_label(method);
+        let route = route.to_owned();
+        self.latency
+            .get_or_create(&RouteLabels {
+                method,
+                route: route.clone(),
+            })
+            .observe(took.as_secs_f64());
+        let status = status.map_or("gone", class);
+        self.requests
+            .get_or_create(&RequestLabels {
+                method,
+                route,
+                status,
+            })
+            .inc();
+    }
+
+    /// All figures as text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        ..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500.. => "5xx",
+    }
+}
+
+/// Reads the store's own counters at each scrape.
+#[derive(Clone)]
+struct StoreFigures(Store);
+
+impl fmt::Debug for StoreFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreFigures")
+    }
+}
+
+impl Collector for StoreFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let cache = match self.0.cache().probe() {
+            CacheState::Up => 1_i64,
+            CacheState::Down | CacheState::Off => 0,
+        };
+        gauge(&mut encoder, "cache_up", "Whether Redis answers", cache)?;
+        pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
+    }
+}
+
+fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), fmt::Error> {
+    let connections = [("active", pool.active), ("idle", pool.idle)];
+    let mut family = encoder.encode_descriptor(
+        "pool_connections",
+        "Connections by state",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (state, count) in connections {
+        ConstGauge::new(signed(count)).encode(family.encode_family(&[("state", state)])?)?;
+    }
+    gauge(
+        encoder,
+        "pool_connections_min",
+        "The configured minimum of connections",
+        signed(pool.min),
+    )?;
+    gauge(
+        encoder,
+        "pool_connections_max",
+        "The configured maximum of connections",
+        signed(pool.max),
+    )?;
+    gauge(
+        encoder,
+        "pool_waiting",
+        "Requests waiting for a connection",
+        signed(pool.waiting),
+    )?;
+    for (name, help, count) in [
+        (
+            "pool_acquired",
+            "Connections handed out",
+            pool.acquired_total,
+        ),
+        (
+            "pool_timed_out",
+            "Requests that gave up waiting for a connection",
+            pool.timed_out_total,
+        ),
+        ("pool_created", "Connections made", pool.created_total),
+        (
+            "pool_closed_idle",
+            "Connections closed because they were idle",
+            pool.closed_idle_total,
+        ),
+        (
+            "pool_closed_aged",
+            "Connections replaced because of their age",
+            pool.closed_aged_total,
+        ),
+        (
+            "pool_connect_retries",
+            "Attempts to connect that followed a failed one",
+            pool.connect_retries_total,
+        ),
+    ] {
+        let metric = ConstCounter::new(count);
+        metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        "pool_connect_failures",
+        "Failed attempts to connect",
+        None,
+        MetricType::Counter,
+    )?;
+    for (cause, count) in &pool.connect_failures {
+        ConstCounter::new(*count).encode(family.encode_family(&[("cause", cause.as_str())])?)?;
+    }
+    let wait = encoder.encode_descriptor(
+        "pool_wait",
+        "How long requests waited for a connection",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    wait_histogram(wait, &pool.wait)
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: i64,
+) -> Result<(), fmt::Error> {
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn wait_histogram(mut encoder: MetricEncoder<'_>, wait: &WaitHistogram) -> Result<(), fmt::Error> {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let mut buckets: Vec<(f64, u64)> = wait
+        .buckets
+        .iter()
+        .map(|(bound, count)| (seconds(*bound), *count))
+        .collect();
+    buckets.push((f64::INFINITY, wait.above));
+    encoder.encode_histogram::<[(&str, &str); 0]>(
+        seconds(wait.sum_microseconds),
+        wait.count(),
+        &buckets,
+        None,
+    )
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The figures' own call.
+pub fn routes() -> Routes {
+    Routes::new("metrics", "The process's own figures").add(
+        Call::get(
+            "/metrics",
+            Scope::PoolRead,
+            "The process's figures for Prometheus",
+        )
+        .answers_document("text/plain", "OpenMetrics text"),
+        show,
+    )
+}
+
+async fn show(State(state): State<AppState>) -> ApiResult<Response> {
+    let text = state.metrics.encode().map_err(|error| {
+        ApiError::from(
+            utxoiq_store::Error::internal("metrics could not be written").with_source(error),
+        )
+    })?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}

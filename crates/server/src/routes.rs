@@ -1,0 +1,374 @@
+//! The one table of calls: path, scope, documentation and handler stand together.
+//!
+//! A slice declares its calls in its `routes()`. From that one declaration come the router, the check of the caller's
+//! scope and the OpenAPI document, so that a call without a scope, or one that is missing in the document, cannot be
+//! written. What every call can answer (401, 403, 422, 503 …) is added by what it takes, not by hand.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Router,
+    handler::Handler,
+    middleware::from_fn_with_state,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        self, Content, HttpMethod, Ref, RefOr, Required, Schema,
+        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+        request_body::RequestBodyBuilder,
+        response::ResponseBuilder,
+        schema::{ArrayBuilder, ObjectBuilder, Type},
+        security::SecurityRequirement,
+    },
+};
+use utxoiq_store::token::Scope;
+
+use crate::{
+    AppState, auth,
+    error::{PROBLEM_JSON, ProblemBody},
+};
+
+/// The name of the security scheme in the document.
+pub(crate) const SECURITY_SCHEME: &str = "token";
+
+/// Who may make a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone: liveness, readiness and the OpenAPI document; a test holds the list.
+    Open,
+    /// Callers whose token has the scope.
+    Needs(Scope),
+}
+
+/// A named schema of the document.
+pub(crate) type NamedSchema = (String, RefOr<Schema>);
+
+/// The declaration of one call.
+pub struct Call {
+    method: HttpMethod,
+    filter: MethodFilter,
+    path: &'static str,
+    access: Access,
+    summary: &'static str,
+    description: &'static str,
+    parameters: Vec<Parameter>,
+    body: Option<RefOr<Schema>>,
+    body_is_required: bool,
+    answer: Option<(String, Content, &'static str)>,
+    refusals: BTreeMap<u16, Vec<String>>,
+    schemas: Vec<NamedSchema>,
+}
+
+impl Call {
+    /// A call that reads.
+    pub fn get(path: &'static str, scope: Scope, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Get, path, Access::Needs(scope), summary)
+    }
+
+    /// A call that does something.
+    pub fn post(path: &'static str, scope: Scope, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Post, path, Access::Needs(scope), summary)
+    }
+
+    /// A call that puts something into a state.
+    pub fn put(path: &'static str, scope: Scope, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Put, path, Access::Needs(scope), summary)
+    }
+
+    /// A call that takes something away.
+    pub fn delete(path: &'static str, scope: Scope, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Delete, path, Access::Needs(scope), summary)
+    }
+
+    /// A call that reads and that everyone may make; see [`Access::Open`].
+    pub fn open(path: &'static str, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Get, path, Access::Open, summary)
+    }
+
+    /// As [`open`](Self::open), for a call that does something. The service has none; its tests do.
+    pub fn open_post(path: &'static str, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Post, path, Access::Open, summary)
+    }
+
+    fn new(method: HttpMethod, path: &'static str, access: Access, summary: &'static str) -> Self {
+        let filter = match method {
+            HttpMethod::Post => MethodFilter::POST,
+            HttpMethod::Put => MethodFilter::PUT,
+            HttpMethod::Delete => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        let call = Self {
+            method,
+            filter,
+            path,
+            access,
+            summary,
+            description: "",
+            parameters: Vec::new(),
+            body: None,
+            body_is_required: false,
+            answer: None,
+            refusals: BTreeMap::new(),
+            schemas: Vec::new(),
+        };
+        let call = call.refuses(500, "internal", "the service failed");
+        match access {
+            Access::Open => call,
+            Access::Needs(scope) => call
+                .refuses(401, "unauthorized", "no valid token was sent")
+                .refuses(
+                    403,
+                    "missing_scope",
+                    &format!("the token lacks the scope `{scope}`"),
+                )
+                .refuses(
+                    503,
+                    "unavailable",
+                    "what the call needs is away or overloaded; see `Retry-After`",
+                ),
+        }
+    }
+
+    /// What there is to know about the call, in Markdown.
+    pub fn describe(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// The parameters in the path.
+    pub fn path_fields<P: IntoParams>(self) -> Self {
+        self.parameters::<P>(&ParameterIn::Path)
+    }
+
+    /// The parameters in the query.
+    pub fn query<P: IntoParams>(self) -> Self {
+        self.parameters::<P>(&ParameterIn::Query)
+    }
+
+    fn parameters<P: IntoParams>(mut self, place: &ParameterIn) -> Self {
+        self.parameters
+            .extend(P::into_params(|| Some(place.clone())));
+        self.refuses(
+            422,
+            "invalid_input",
+            "a parameter is malformed or out of range; `errors` names each",
+        )
+    }
+
+    /// The call acts for a user: the token's own, or the one in `X-User-Id`.
+    pub fn for_user(mut self) -> Self {
+        let parameter = ParameterBuilder::new()
+            .name("X-User-Id")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "The user for whom the call is made, at most 100 characters; needs the scope `act_as`. Without it: the token's own user.",
+            ))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(100))))
+            .build();
+        self.parameters.push(parameter);
+        self
+    }
+
+    /// The JSON body.
+    pub fn body<B: ToSchema>(mut self) -> Self {
+        self.body = Some(self.reference::<B>());
+        self.body_is_required = true;
+        self.refuses_bodies()
+    }
+
+    /// The JSON body, which may be missing.
+    pub fn optional_body<B: ToSchema>(mut self) -> Self {
+        self.body = Some(self.reference::<B>());
+        self.refuses_bodies()
+    }
+
+    /// The JSON body, an array.
+    pub fn body_list<B: ToSchema>(mut self) -> Self {
+        self.body = Some(self.list::<B>());
+        self.body_is_required = true;
+        self.refuses_bodies()
+    }
+
+    fn refuses_bodies(self) -> Self {
+        self.refuses(413, "too_large", "the body is too large")
+            .refuses(415, "unsupported_media_type", "the body is not JSON")
+            .refuses(422, "malformed_json", "the body is not readable JSON")
+            .refuses(
+                422,
+                "invalid_input",
+                "a field is malformed or out of range; `errors` names each",
+            )
+    }
+
+    /// The answer, with status 200: a JSON object.
+    pub fn answers<A: ToSchema>(mut self, description: &'static str) -> Self {
+        let content = Content::new(Some(self.reference::<A>()));
+        self.answer = Some(("application/json".into(), content, description));
+        self
+    }
+
+    /// The answer, with status 200: a JSON array.
+    pub fn answers_list<A: ToSchema>(mut self, description: &'static str) -> Self {
+        let content = Content::new(Some(self.list::<A>()));
+        self.answer = Some(("application/json".into(), content, description));
+        self
+    }
+
+    /// The answer, with status 200: a document of another type.
+    pub fn answers_document(mut self, content_type: &str, description: &'static str) -> Self {
+        let schema = ObjectBuilder::new().schema_type(if content_type == "application/json" {
+            Type::Object
+        } else {
+            Type::String
+        });
+        self.answer = Some((content_type.into(), Content::new(Some(schema)), description));
+        self
+    }
+
+    /// A refusal beyond those that follow from what the call takes.
+    pub fn refuses(mut self, status: u16, code: &str, when: &str) -> Self {
+        let line = format!("`{code}`: {when}");
+        let lines = self.refusals.entry(status).or_default();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+        self
+    }
+
+    fn reference<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        T::schemas(&mut self.schemas);
+        self.schemas.push((T::name().into_owned(), T::schema()));
+        Ref::from_schema_name(T::name()).into()
+    }
+
+    fn list<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        let items = self.reference::<T>();
+        ArrayBuilder::new().items(items).build().into()
+    }
+
+    /// `post_backfill_start`: for generated clients.
+    fn operation_id(&self) -> String {
+        let path = self
+            .path
+            .trim_start_matches("/api/v1")
+            .replace(['{', '}'], "");
+        let words = path.split(['/', '-', '.']).filter(|word| !word.is_empty());
+        std::iter::once(method_name(&self.method))
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join("_")
+    }
+
+    fn operation(&self, tag: &str) -> Operation {
+        let mut operation = OperationBuilder::new()
+            .tag(tag)
+            .operation_id(Some(self.operation_id()))
+            .summary(Some(self.summary))
+            .description((!self.description.is_empty()).then_some(self.description))
+            .parameters((!self.parameters.is_empty()).then(|| self.parameters.clone()))
+            .request_body(self.body.clone().map(|schema| {
+                RequestBodyBuilder::new()
+                    .content("application/json", Content::new(Some(schema)))
+                    .required(Some(if self.body_is_required {
+                        Required::True
+                    } else {
+                        Required::False
+                    }))
+                    .build()
+            }));
+        if let Access::Needs(scope) = self.access {
+            operation =
+                operation.security(SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()]));
+        }
+        if let Some((content_type, content, description)) = &self.answer {
+            let answer = ResponseBuilder::new()
+                .description(*description)
+                .content(content_type, content.clone());
+            operation = operation.response("200", answer);
+        }
+        for (status, lines) in &self.refusals {
+            let problem = Ref::from_schema_name(ProblemBody::name());
+            let refusal = ResponseBuilder::new()
+                .description(lines.join("; "))
+                .content(PROBLEM_JSON, Content::new(Some(problem)));
+            operation = operation.response(status.to_string(), refusal);
+        }
+        operation.build()
+    }
+}
+
+fn method_name(method: &HttpMethod) -> &'static str {
+    match method {
+        HttpMethod::Post => "post",
+        HttpMethod::Put => "put",
+        HttpMethod::Delete => "delete",
+        _ => "get",
+    }
+}
+
+/// The calls of one slice.
+pub struct Routes {
+    tag: &'static str,
+    about: &'static str,
+    calls: Vec<(Call, MethodRouter<AppState>)>,
+}
+
+impl Routes {
+    /// No calls yet, under a heading of the document.
+    pub fn new(tag: &'static str, about: &'static str) -> Self {
+        Self {
+            tag,
+            about,
+            calls: Vec::new(),
+        }
+    }
+
+    /// Adds a call with its handler.
+    pub fn add<H, T>(mut self, call: Call, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        let route = on(call.filter, handler);
+        self.calls.push((call, route));
+        self
+    }
+
+    /// Who may make which call, for tests: method, path, access.
+    pub fn table(&self) -> impl Iterator<Item = (&'static str, &'static str, Access)> {
+        self.calls
+            .iter()
+            .map(|(call, _)| (method_name(&call.method), call.path, call.access))
+    }
+
+    /// Mounts the calls, each behind the check of its scope.
+    pub(crate) fn mount(self, mut router: Router<AppState>, state: &AppState) -> Router<AppState> {
+        for (call, mut route) in self.calls {
+            if let Access::Needs(scope) = call.access {
+                let guard = (state.clone(), scope);
+                // As a route layer it does not see other methods: those get 405 whoever asks.
+                route = route.route_layer(from_fn_with_state(guard, auth::authorize));
+            }
+            router = router.route(call.path, route);
+        }
+        router
+    }
+
+    /// Adds the calls to the document.
+    pub(crate) fn describe(&self, document: &mut openapi::OpenApi, schemas: &mut Vec<NamedSchema>) {
+        let tag = openapi::tag::TagBuilder::new()
+            .name(self.tag)
+            .description(Some(self.about));
+        document.tags.get_or_insert_default().push(tag.build());
+        for (call, _) in &self.calls {
+            let operation = call.operation(self.tag);
+            document
+                .paths
+                .add_path_operation(call.path, vec![call.method.clone()], operation);
+            schemas.extend(call.schemas.iter().cloned());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The service, from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+#[path = "../../../store/tests/it/support.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the store's tests, which use all of it"
+)]
+mod database;
+mod document;
+mod health;
+mod input;
+mod limits;
+mod problems;
+mod shutdown;
+mod support;
+mod tokens;
