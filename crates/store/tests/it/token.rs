@@ -485,3 +485,38 @@ async fn the_use_of_a_token_is_noted_once_a_minute() {
         .unwrap();
     used_at_becomes(&db, next).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_uses_at_once_are_noted_once() {
+    let db = TestDb::new().await;
+    let app = pool(&db.app_url());
+    let (_, secret) = made(&db, reader("a")).await;
+    let admin = db.admin().await;
+    admin
+        .batch_execute(
+            "create table notes (at timestamptz);
+             create function note() returns trigger language plpgsql security definer as $$
+                 begin insert into notes values (new.last_used_at); return new; end $$;
+             create trigger note after update on service_tokens for each row execute function note()",
+        )
+        .await
+        .unwrap();
+    let runs = (0..40).map(|_| {
+        let (app, secret) = (app.clone(), secret.clone());
+        tokio::spawn(async move {
+            Tokens::new(&app)
+                .authenticate(secret.expose(), noon())
+                .await
+        })
+    });
+    for run in runs.collect::<Vec<_>>() {
+        assert!(run.await.unwrap().unwrap().is_some());
+    }
+    used_at_becomes(&db, noon()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let row = admin
+        .query_one("select count(*) from notes", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1);
+}

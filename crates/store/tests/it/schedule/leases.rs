@@ -189,8 +189,10 @@ async fn heartbeats_keep_a_long_task_its_slot() {
     let house = House::new().await;
     let (sender, mut contexts) = tokio::sync::mpsc::unbounded_channel();
     let short = |settings: &mut ScheduleSettings| settings.lease_seconds = 3;
-    let slow = house.scheduler_with("slow", vec![held(sender.clone())], short);
-    let other = house.scheduler_with("other", vec![held(sender)], short);
+    let slow = house.scheduler_with("slow", vec![held(sender)], short);
+    let mut taker = counting(&Arc::new(AtomicUsize::new(0)));
+    taker.name = "held";
+    let other = house.scheduler_with("other", vec![taker], short);
     slow.register(at(1, 12, 0)).await.unwrap();
     let now = house.put(at(2, 1, 0));
     let tick = tokio::spawn(async move { slow.tick(now).await.unwrap() });
@@ -238,14 +240,12 @@ async fn a_runner_that_lost_its_lease_has_its_task_cancelled() {
     let now = house.put(at(2, 1, 0));
     let tick = tokio::spawn(async move { slow.tick(now).await.unwrap() });
     began.notified().await;
-    let mut other = counting(&Arc::new(AtomicUsize::new(0)));
-    other.name = "held";
-    let taken = house
-        .scheduler("heir", vec![other])
-        .tick(now + TimeDelta::seconds(3))
-        .await
-        .unwrap();
-    assert!(taken[0].result.is_success());
+    // Another takes the slot and still runs it when the slow one's next heartbeat comes.
+    let (sender, mut contexts) = tokio::sync::mpsc::unbounded_channel();
+    let heir = house.scheduler("heir", vec![held(sender)]);
+    let later = house.put(now + TimeDelta::seconds(3));
+    let taking = tokio::spawn(async move { heir.tick(later).await.unwrap() });
+    let (_context, go) = contexts.recv().await.unwrap();
     let outcomes = tokio::time::timeout(Duration::from_secs(5), tick)
         .await
         .expect("was not cancelled")
@@ -254,6 +254,8 @@ async fn a_runner_that_lost_its_lease_has_its_task_cancelled() {
         matches!(results(&outcomes)[..], [SlotResult::Abandoned { .. }]),
         "{outcomes:?}"
     );
+    go.send(()).unwrap();
+    assert!(taking.await.unwrap()[0].result.is_success());
     assert_eq!(dropped.load(SeqCst), 1);
 }
 
