@@ -411,3 +411,34 @@ async fn a_thousand_ticks_of_dying_runners_lose_no_slot_and_complete_none_twice(
         completed.lock().unwrap().len()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_or_completion_in_the_midst_of_a_taking_wins() {
+    // Between the decision to take the slot and the taking, the taker raises the epoch: there the slow runner's
+    // statement is slipped in.
+    for slipped in [
+        "heartbeat_at = '2025-03-02 01:05+00', lease_expires_at = '2025-03-02 01:06+00'",
+        "state = 'succeeded', outcome = 'null', finished_at = '2025-03-02 01:05+00', lease_expires_at = null",
+    ] {
+        let house = House::new().await;
+        let hangs = Arc::new(Notify::new());
+        let task = hanging_once("hang", &hangs);
+        kill_a_runner_of_day_two(&house, task.clone(), &hangs).await;
+        let sql = format!(
+            "create function slip() returns trigger language plpgsql security definer as $$
+                 begin update schedule_slots set {slipped}; return new; end $$;
+             create trigger slip after update of epoch on schedule_tasks for each row execute function slip()"
+        );
+        let admin = house.db.admin().await;
+        admin.batch_execute(&sql).await.unwrap();
+        let heir = house.scheduler("heir", vec![task]);
+        let outcomes = heir.tick(house.put(at(2, 1, 5))).await.unwrap();
+        assert!(outcomes.is_empty(), "{slipped}: {outcomes:?}");
+        admin
+            .batch_execute("drop trigger slip on schedule_tasks")
+            .await
+            .unwrap();
+        let outcomes = heir.tick(at(2, 1, 5)).await.unwrap();
+        assert_eq!(outcomes.len(), 1, "the taking was rolled back whole");
+    }
+}
