@@ -25,8 +25,9 @@ const STATUSES: &[(&str, Status); 4] = &[
     ("paused", Status::Paused),
 ];
 
-/// The last parts of paths that have a meaning of their own: no id of a reporter script.
-const RESERVED: [&str; 4] = ["start", "progress", "status", "open"];
+/// The last parts of paths that have a meaning of their own: no id of a reporter script. `.` and `..` are among them
+/// however they are written: clients take `%2E%2E` out of a path, too, before they send it.
+const RESERVED: [&str; 6] = ["start", "progress", "status", "open", ".", ".."];
 
 /// The most characters of a text that has no limit of its own; what is kept of it is less.
 const MAX_MESSAGE: usize = 100_000;

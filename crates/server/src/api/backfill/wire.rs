@@ -275,6 +275,27 @@ pub struct ReporterStart {
     /// How many errors it met.
     #[schema(minimum = 0)]
     error_count: Option<i64>,
+    /// Checked and not stored: a started job is running.
+    #[schema(inline)]
+    status: Option<ShownStatus>,
+    /// How many blocks it finished, by its own count: checked and not stored.
+    #[schema(minimum = 0)]
+    blocks_processed: Option<i64>,
+    /// How many blocks are left, by its own count: checked and not stored.
+    #[schema(minimum = 0)]
+    blocks_remaining: Option<i64>,
+    /// Its own percentage: checked and not stored, the server computes it from what is finished.
+    #[schema(minimum = 0.0, maximum = 100.0)]
+    progress_percent: Option<f64>,
+    /// Its own rate: checked and not stored.
+    #[schema(minimum = 0.0)]
+    rate_blocks_per_sec: Option<f64>,
+    /// Its own estimate: checked and not stored.
+    estimated_completion: Option<DateTime<Utc>>,
+    /// Its own clock: checked and not stored.
+    updated_at: Option<DateTime<Utc>>,
+    /// Its own clock, at its start: checked and not stored.
+    started_at: Option<DateTime<Utc>>,
 }
 
 /// The reporter script's progress and its end.
@@ -296,6 +317,19 @@ pub struct ReporterProgress {
     error_count: Option<i64>,
     /// Its error.
     error_message: Option<String>,
+    /// How many blocks are left, by its own count: checked and not stored.
+    #[schema(minimum = 0)]
+    blocks_remaining: Option<i64>,
+    /// Its own percentage: checked and not stored, the server computes it from what is finished.
+    #[schema(minimum = 0.0, maximum = 100.0)]
+    progress_percent: Option<f64>,
+    /// Its own rate: checked and not stored.
+    #[schema(minimum = 0.0)]
+    rate_blocks_per_sec: Option<f64>,
+    /// Its own estimate: checked and not stored.
+    estimated_completion: Option<DateTime<Utc>>,
+    /// Its own clock: checked and not stored.
+    updated_at: Option<DateTime<Utc>>,
 }
 
 /// A request for work.
