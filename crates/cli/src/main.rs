@@ -107,6 +107,7 @@ fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => log.init(),
