@@ -203,6 +203,7 @@ async fn start_reported(
     let current_block = body.optional_int("current_block", 0..=MAX_BLOCK);
     let error_count = body.int_or("error_count", 0..=i64::MAX, 0);
     body.optional_one_of("status", STATUSES);
+    body.optional_int("blocks_processed", 0..=i64::MAX);
     check_reported_figures(&mut body);
     body.optional_time("started_at");
     body.finish()?;
@@ -245,7 +246,6 @@ async fn report(
 
 /// The reporter script's own figures: checked for what they are, and not stored.
 fn check_reported_figures(body: &mut Input) {
-    body.optional_int("blocks_processed", 0..=i64::MAX);
     body.optional_int("blocks_remaining", 0..=i64::MAX);
     body.optional_float("progress_percent", 0.0..=100.0);
     body.optional_float("rate_blocks_per_sec", 0.0..=f64::MAX);

@@ -13,6 +13,7 @@
 mod database;
 
 mod backfill_http;
+mod bad_input;
 mod contract;
 mod document;
 mod health;
