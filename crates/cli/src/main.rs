@@ -79,7 +79,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         loader = loader.file(file)?;
     }
     let config = loader.env(std::env::vars())?.finish()?;
-    start_log(&config.log)?;
+    let serves = matches!(cli.command, Command::Serve(_));
+    start_log(&config.log, serves)?;
     let context = Context { config };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -98,15 +99,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         })
 }
 
-/// Logs go to standard error, so that standard output stays the answer.
-fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.level).map_err(|_| {
+/// Logs go to standard error, so that standard output stays the answer. A command that answers and ends tells what it
+/// has to tell there: its log begins at warnings, unless a level was chosen.
+fn start_log(settings: &LogSettings, serves: bool) -> anyhow::Result<()> {
+    let level = match settings.level.as_str() {
+        "info" if !serves => "warn",
+        level => level,
+    };
+    let filter = tracing_subscriber::EnvFilter::try_new(level).map_err(|_| {
         anyhow::anyhow!(
             "log.level: expected a level such as info, or a filter such as info,utxoiq_store=debug"
         )
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => log.init(),

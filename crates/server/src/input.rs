@@ -265,9 +265,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let misread = || Error::field("path", ENCODING);
+        // The router takes a torn escape as it stands: `100%` and `100%25` would be one id.
+        decode(parts.uri.path()).ok_or_else(misread)?;
         let params = RawPathParams::from_request_parts(parts, state)
             .await
-            .map_err(|_| Error::field("path", ENCODING))?;
+            .map_err(|_| misread())?;
         let fields = params
             .iter()
             .map(|(name, value)| (name.to_owned(), Value::from(value)))

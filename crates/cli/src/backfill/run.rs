@@ -240,13 +240,18 @@ fn stop_on_signals() -> watch::Receiver<Stop> {
             }
             stop.send_replace(next);
             if next == Stop::Finish {
-                tracing::info!("finishing what is under way; once more to end it now");
+                tell("finishing what is under way; once more to end it now");
             }
         }
         // Kept, so that the receivers do not see it closed.
         std::future::pending::<()>().await;
     });
     stopped
+}
+
+#[allow(clippy::print_stderr)] // beside the progress bar, which is not at hand in the signals' task
+fn tell(line: &str) {
+    eprintln!("{line}");
 }
 
 fn show(progress: &Progress, event: &Event) {

@@ -25,8 +25,9 @@ const STATUSES: &[(&str, Status); 4] = &[
     ("paused", Status::Paused),
 ];
 
-/// The last parts of paths that have a meaning of their own: no id of a reporter script.
-const RESERVED: [&str; 4] = ["start", "progress", "status", "open"];
+/// The last parts of paths that have a meaning of their own: no id of a reporter script. `.` and `..` are among them
+/// however they are written: clients take `%2E%2E` out of a path, too, before they send it.
+const RESERVED: [&str; 6] = ["start", "progress", "status", "open", ".", ".."];
 
 /// The most characters of a text that has no limit of its own; what is kept of it is less.
 const MAX_MESSAGE: usize = 100_000;
@@ -202,6 +203,7 @@ async fn start_reported(
     let current_block = body.optional_int("current_block", 0..=MAX_BLOCK);
     let error_count = body.int_or("error_count", 0..=i64::MAX, 0);
     body.optional_one_of("status", STATUSES);
+    body.optional_int("blocks_processed", 0..=i64::MAX);
     check_reported_figures(&mut body);
     body.optional_time("started_at");
     body.finish()?;
@@ -244,7 +246,6 @@ async fn report(
 
 /// The reporter script's own figures: checked for what they are, and not stored.
 fn check_reported_figures(body: &mut Input) {
-    body.optional_int("blocks_processed", 0..=i64::MAX);
     body.optional_int("blocks_remaining", 0..=i64::MAX);
     body.optional_float("progress_percent", 0.0..=100.0);
     body.optional_float("rate_blocks_per_sec", 0.0..=f64::MAX);

@@ -65,7 +65,7 @@ pub fn routes() -> Routes {
                 .describe(
                     "Each due slot runs once, however many ask at the same time. The answer comes when the tasks that \
                      this call started are done, or after two thirds of the request's time limit, whichever is \
-                     earlier; the tasks go on. Calling it when nothing is due costs two queries.",
+                     earlier; the tasks go on. Calling it when nothing is due costs one query.",
                 )
                 .answers::<TickAnswer>("what ran"),
             tick,
@@ -100,7 +100,7 @@ fn answer(outcomes: Vec<SlotOutcome>) -> TickAnswer {
     let ran = outcomes.len();
     let failed = outcomes
         .iter()
-        .filter(|outcome| matches!(outcome.result, SlotResult::Failed { .. }))
+        .filter(|outcome| !outcome.result.is_success())
         .count();
     let (status, message) = match (ran, failed) {
         (0, _) => ("success", "nothing was due, or others run it".to_owned()),

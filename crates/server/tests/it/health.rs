@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use utxoiq_store_server::{AppState, router};
 
 use crate::{
-    database::TestDb,
+    database::{TestDb, connect, with_database},
     support::{Answer, call, settings, state},
 };
 
@@ -90,7 +90,8 @@ async fn a_database_that_goes_and_comes_is_noticed() {
     let db = TestDb::new().await;
     let state = state(db.settings());
     ready_with(&state, "ok").await;
-    let admin = crate::database::connect(&crate::database::server_url()).await;
+    let elsewhere = with_database(&db.admin_url(), "postgres");
+    let admin = connect(&elsewhere).await;
     let refuse = format!("alter database {} allow_connections false", db.name());
     admin.batch_execute(&refuse).await.unwrap();
     let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1";

@@ -249,7 +249,7 @@ async fn queries_and_paths_are_read_as_strictly() {
     )
     .await;
     assert_eq!(found.status, 200);
-    for id in ["nope", "%00", "%ff", "a%20b", "%2e"] {
+    for id in ["nope", "%00", "%ff", "a%20b", "%2e", "%zz", "100%", "%4"] {
         call(&service, "GET", &format!("/test/path/{id}"), None)
             .await
             .problem(422);

@@ -11,10 +11,15 @@
     reason = "shared with the store's tests, which use all of it"
 )]
 mod database;
+
+mod backfill_http;
+mod bad_input;
+mod contract;
 mod document;
 mod health;
 mod input;
 mod limits;
+mod live;
 mod problems;
 mod shutdown;
 mod support;

@@ -23,18 +23,20 @@ use crate::{
     support::{Answer, call, send, state},
 };
 
+/// A token of these scopes, named after them.
 async fn token(db: &TestDb, scopes: &[Scope]) -> String {
+    let name: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    token_named(db, &name.join("+"), scopes).await
+}
+
+/// A token of these scopes.
+pub async fn token_named(db: &TestDb, name: &str, scopes: &[Scope]) -> String {
     let vars = [("DATABASE_URL".to_owned(), db.admin_url())];
     let config = Loader::default().env(vars).unwrap().finish().unwrap();
     let pool = Pool::open(&config.database).unwrap();
-    let name = scopes
-        .iter()
-        .map(|scope| scope.as_str())
-        .collect::<Vec<_>>()
-        .join("+");
     let new = NewToken {
         subject: Some(format!("owner of {name}")),
-        name,
+        name: name.to_owned(),
         scopes: scopes.iter().copied().collect(),
         expires_at: None,
         created_by: "test".into(),

@@ -5,7 +5,7 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
-    Backfill, Job, Locked, NewJob, Status, Which, close_claims, complete_if_whole,
+    Backfill, BlockRange, Job, Locked, NewJob, Status, Which, close_claims, complete_if_whole,
     control::incomplete, end_in_tx, get_in_tx, lock, not_found, queries, refused, retry_deadlock,
     shorten, start::resume_in_tx,
 };
@@ -39,7 +39,7 @@ pub struct ReportedStart {
     /// The id it chose, 1 to 255 characters.
     pub external_id: String,
     /// The blocks to cover.
-    pub blocks: super::BlockRange,
+    pub blocks: BlockRange,
     /// The block it is at.
     pub current_block: Option<i64>,
     /// How many errors it met.
@@ -79,8 +79,10 @@ impl Backfill<'_> {
     }
 
     /// Starts the reporter script's job, or resumes the one it started before with this id. Fails as `job_final` where
-    /// that one has ended for good, and as `other_range` where it has other blocks.
+    /// that one has ended for good, as `other_range` where it has other blocks, and as `block_outside_job`.
     pub async fn start_reported(&self, start: &ReportedStart, now: DateTime<Utc>) -> Result<Job> {
+        // Before anything is started or resumed: the report below comes too late to refuse it.
+        check_block(&start.blocks, start.current_block)?;
         let progress = Progress {
             current_block: start.current_block,
             error_count: start.error_count,
@@ -150,7 +152,7 @@ impl Backfill<'_> {
         )
         .await?;
         let locked = lock(&tx, id).await?;
-        check_block(&locked, progress.current_block)?;
+        check_block(&locked.blocks, progress.current_block)?;
         let wanted = progress.status.unwrap_or(Status::Running);
         if !locked.status.is_active() {
             // The same last word twice: the answer to the first was lost.
@@ -245,20 +247,20 @@ async fn change_status(
     Ok(None)
 }
 
-fn check_block(job: &Locked, block: Option<i64>) -> Result<()> {
+fn check_block(blocks: &BlockRange, block: Option<i64>) -> Result<()> {
     let Some(block) = block else {
         return Ok(());
     };
-    let broken = if block < job.blocks.start {
+    let broken = if block < blocks.start {
         "current_block cannot be less than start_block"
-    } else if block > job.blocks.last() {
+    } else if block > blocks.last() {
         "current_block cannot be greater than end_block"
     } else {
         return Ok(());
     };
     Err(Error::invalid(
         "block_outside_job",
-        format!("{broken} ({})", job.blocks),
+        format!("{broken} ({blocks})"),
     ))
 }
 

@@ -108,18 +108,16 @@ fn env_value(setting: &Setting, value: String) -> toml::Value {
     parse(value.trim()).unwrap_or(toml::Value::String(value))
 }
 
+/// Names the settings that were perhaps meant: those whose key has the unknown one's last word, of the same section first.
 fn unknown(name: &str) -> Error {
-    let last = name
-        .rsplit(['.', '_'])
-        .next()
-        .unwrap_or(name)
-        .to_lowercase();
-    let near: Vec<String> = SETTINGS
+    let lower = name.to_lowercase();
+    let last = lower.rsplit(['.', '_']).next().unwrap_or_default();
+    let mut near: Vec<&Setting> = SETTINGS
         .iter()
-        .filter(|setting| last.len() > 2 && setting.key.contains(last.as_str()))
-        .map(Setting::name)
-        .take(3)
+        .filter(|setting| last.len() > 2 && setting.key.contains(last))
         .collect();
+    near.sort_by_key(|setting| !lower.contains(setting.section));
+    let near: Vec<String> = near.into_iter().map(Setting::name).take(3).collect();
     let hint = if near.is_empty() {
         "config.example.toml lists all settings".to_owned()
     } else {

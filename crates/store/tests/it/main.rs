@@ -7,6 +7,10 @@
     reason = "what a test measured belongs into its output"
 )]
 #![allow(
+    clippy::float_cmp,
+    reason = "percentages are rounded to two places and compared as they are"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test that cannot go on fails"

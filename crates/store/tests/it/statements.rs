@@ -1,7 +1,11 @@
 //! Every declared statement is prepared against the migrated schema: its types must be those of its declaration.
 
 use tokio_postgres::{error::SqlState, types::Type};
-use utxoiq_store::{backfill, db::Statement, schedule, token};
+use utxoiq_store::{
+    backfill,
+    db::{Statement, migrate},
+    schedule, token,
+};
 
 use crate::support::TestDb;
 
@@ -64,6 +68,7 @@ async fn every_statement_takes_and_gives_what_it_declares() {
 fn all() -> Vec<&'static Statement> {
     [
         backfill::queries::ALL,
+        migrate::STATEMENTS,
         schedule::queries::ALL,
         token::queries::ALL,
     ]

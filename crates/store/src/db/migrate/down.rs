@@ -12,14 +12,12 @@
 //!
 //! The second count matters: the savepoint's locks go with it, and a writer may have come in between.
 
-use std::collections::BTreeMap;
-
-use tokio_postgres::Row;
-
 use super::{
     Direction, Drift, Limits, Migrator, Script,
     apply::{Failure, begin, blocked, pause, run, run_alone, table_exists},
-    catalogue, lint, queries,
+    catalogue, lint,
+    loss::{Candidate, Loss, Snapshot},
+    queries,
     session::Session,
     source::label,
 };
@@ -32,83 +30,6 @@ pub struct DownOptions {
     pub allow_data_loss: bool,
 }
 
-/// What a rollback takes away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// A table with its rows.
-    Table {
-        /// Its name.
-        table: String,
-        /// How many.
-        rows: i64,
-    },
-    /// A column with its values.
-    Column {
-        /// The table's name.
-        table: String,
-        /// The column's name.
-        column: String,
-        /// How many values that are not null.
-        values: i64,
-    },
-    /// A column whose values are converted to another type.
-    Retyped {
-        /// The table's name.
-        table: String,
-        /// The column's name.
-        column: String,
-        /// The present and the coming type.
-        types: [String; 2],
-        /// How many values that are not null.
-        values: i64,
-    },
-    /// Rows of a table that stays.
-    Rows {
-        /// The table's name.
-        table: String,
-        /// How many.
-        rows: i64,
-    },
-}
-
-impl Loss {
-    /// The same with what was counted.
-    fn of(mut self, counted: i64) -> Self {
-        match &mut self {
-            Self::Table { rows: count, .. }
-            | Self::Rows { rows: count, .. }
-            | Self::Column { values: count, .. }
-            | Self::Retyped { values: count, .. } => *count = counted,
-        }
-        self
-    }
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Table { table, rows } => write!(f, "table {table} with {rows} rows"),
-            Self::Column {
-                table,
-                column,
-                values,
-            } => write!(f, "column {table}.{column} with {values} values"),
-            Self::Retyped {
-                table,
-                column,
-                types: [from, to],
-                values,
-            } => {
-                write!(
-                    f,
-                    "column {table}.{column}, {values} values converted from {from} to {to}"
-                )
-            }
-            Self::Rows { table, rows } => write!(f, "{rows} rows of table {table}"),
-        }
-    }
-}
-
 /// A migration that was just rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolledBack {
@@ -118,7 +39,8 @@ pub struct RolledBack {
     pub name: String,
     /// What was lost, as the caller allowed.
     pub lost: Vec<Loss>,
-    /// How the schema now differs from what was recorded after the migration before; empty as it should be.
+    /// How the schema now differs from what was recorded after the migration before, beyond how it differed already;
+    /// empty as it should be.
     pub drift: Vec<Drift>,
 }
 
@@ -127,6 +49,8 @@ struct Newest {
     number: i32,
     name: String,
     script: Script,
+    /// The catalogue recorded after it.
+    after: Vec<String>,
     /// The catalogue recorded by the one before; `None` for the first.
     before: Option<Vec<String>>,
 }
@@ -216,8 +140,13 @@ async fn newest(session: &Session) -> Result<Option<Newest>> {
         script: Script::new(file, Direction::Down, row.get::<_, String>("down_sql"))?,
         number,
         name,
-        before: before.map(|text| text.lines().map(str::to_owned).collect()),
+        after: lines(row.get("catalogue")),
+        before: before.as_deref().map(lines),
     }))
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
 }
 
 async fn in_transaction(
@@ -228,9 +157,10 @@ async fn in_transaction(
 ) -> Result<RolledBack, Stop> {
     begin(session, limits).await?;
     let outcome = async {
+        let earlier = earlier_drift(session, newest).await?;
         let lost = what_is_lost(session, newest, options).await?;
         run(session, &newest.script).await?;
-        let done = forget(session, newest, lost).await?;
+        let done = forget(session, newest, lost, &earlier).await?;
         session.batch_execute("commit").await?;
         Ok(done)
     }
@@ -266,15 +196,29 @@ async fn alone(
         )));
     }
     session.batch_execute("set lock_timeout = 0").await?;
+    let earlier = earlier_drift(session, newest).await?;
     run_alone(session, &newest.script).await?;
     begin(session, limits).await?;
-    let done = forget(session, newest, Vec::new()).await?;
+    let done = forget(session, newest, Vec::new(), &earlier).await?;
     session.batch_execute("commit").await?;
     Ok(done)
 }
 
+/// How the schema differs from what was recorded, before the file runs: none of its doing.
+async fn earlier_drift(session: &Session, newest: &Newest) -> Result<Vec<Drift>, Stop> {
+    Ok(catalogue::compare(
+        &newest.after,
+        &catalogue::read(session).await?,
+    ))
+}
+
 /// Removes the record, and looks whether the schema is what it was before.
-async fn forget(session: &Session, newest: &Newest, lost: Vec<Loss>) -> Result<RolledBack, Stop> {
+async fn forget(
+    session: &Session,
+    newest: &Newest,
+    lost: Vec<Loss>,
+    earlier: &[Drift],
+) -> Result<RolledBack, Stop> {
     session
         .batch_execute("set local search_path = public, pg_temp")
         .await?;
@@ -284,10 +228,11 @@ async fn forget(session: &Session, newest: &Newest, lost: Vec<Loss>) -> Result<R
             "the migration's record was gone",
         )));
     }
-    let drift = match &newest.before {
+    let mut drift = match &newest.before {
         Some(before) => catalogue::compare(before, &catalogue::read(session).await?),
         None => Vec::new(),
     };
+    drift.retain(|line| !earlier.contains(line));
     Ok(RolledBack {
         number: newest.number,
         name: newest.name.clone(),
@@ -332,13 +277,6 @@ async fn what_is_lost(
             listed.join(", ")
         ),
     )))
-}
-
-/// Something that may hold data: the loss it would be, and the question that counts it.
-struct Candidate {
-    table: String,
-    loss: Loss,
-    counted: String,
 }
 
 async fn count(session: &Session, candidates: &[Candidate]) -> Result<Vec<Loss>, Stop> {
@@ -404,117 +342,4 @@ async fn rows_gone(session: &Session, emptied: Vec<(String, i64)>) -> Result<Vec
         }
     }
     Ok(lost)
-}
-
-/// The tables that hold data, by their identity: a renamed one is still there, one made anew under the old name is not.
-#[derive(Debug, Default)]
-struct Snapshot {
-    tables: BTreeMap<u32, Table>,
-}
-
-#[derive(Debug)]
-struct Table {
-    name: String,
-    parent: Option<u32>,
-    filenode: u32,
-    deleted: i64,
-    /// Name and type by number.
-    columns: BTreeMap<i16, (String, String)>,
-}
-
-impl Snapshot {
-    async fn read(session: &Session) -> Result<Self, tokio_postgres::Error> {
-        let mut snapshot = Self::default();
-        for row in session.query(queries::TABLES_AND_COLUMNS, &[]).await? {
-            snapshot.add(&row);
-        }
-        Ok(snapshot)
-    }
-
-    fn add(&mut self, row: &Row) {
-        let table = self.tables.entry(row.get("oid")).or_insert_with(|| Table {
-            name: row.get("name"),
-            parent: row.get("parent"),
-            filenode: row.get("filenode"),
-            deleted: row.get("deleted"),
-            columns: BTreeMap::new(),
-        });
-        if let Some(number) = row.get("number") {
-            table
-                .columns
-                .insert(number, (row.get("column"), row.get("type")));
-        }
-    }
-
-    /// What is here and not there. A partition goes with its parent, which counts its rows.
-    fn gone_in(&self, after: &Self) -> Vec<Candidate> {
-        let mut gone = Vec::new();
-        for (oid, table) in &self.tables {
-            let Some(then) = after.tables.get(oid) else {
-                let parent_goes = table
-                    .parent
-                    .is_some_and(|parent| !after.tables.contains_key(&parent));
-                if !parent_goes {
-                    gone.push(Candidate {
-                        table: table.name.clone(),
-                        loss: Loss::Table {
-                            table: table.name.clone(),
-                            rows: 0,
-                        },
-                        counted: "*".to_owned(),
-                    });
-                }
-                continue;
-            };
-            if table.parent.is_none() {
-                gone.extend(table.columns_gone_in(then));
-            }
-        }
-        gone
-    }
-
-    /// Rows that the trial deleted from tables that stay.
-    fn deleted_in(&self, after: &Self) -> Vec<Loss> {
-        self.tables
-            .iter()
-            .filter_map(|(oid, table)| {
-                let rows = after.tables.get(oid)?.deleted - table.deleted;
-                (rows > 0).then(|| Loss::Rows {
-                    table: table.name.clone(),
-                    rows,
-                })
-            })
-            .collect()
-    }
-}
-
-impl Table {
-    fn columns_gone_in(&self, then: &Self) -> Vec<Candidate> {
-        let lossy = self
-            .columns
-            .iter()
-            .filter_map(|(number, (column, present))| {
-                let (table, column) = (self.name.clone(), column.clone());
-                let loss = match then.columns.get(number) {
-                    None => Loss::Column {
-                        table,
-                        column: column.clone(),
-                        values: 0,
-                    },
-                    Some((_, coming)) if coming == present => return None,
-                    Some((_, coming)) => Loss::Retyped {
-                        table,
-                        column: column.clone(),
-                        types: [present.clone(), coming.clone()],
-                        values: 0,
-                    },
-                };
-                Some(Candidate {
-                    table: self.name.clone(),
-                    loss,
-                    counted: column,
-                })
-            });
-        lossy.collect()
-    }
 }

@@ -44,7 +44,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, session_user, $9)";
 
 /// The newest migration, with the catalogue recorded by the one before it.
 pub(super) const NEWEST: &str = "
-select newest.number, newest.name, newest.down_sql, previous.catalogue as catalogue_before
+select newest.number, newest.name, newest.down_sql, newest.catalogue, previous.catalogue as catalogue_before
 from public.schema_migrations newest
     left join public.schema_migrations previous on previous.number = newest.number - 1
 order by newest.number desc

@@ -2,7 +2,7 @@
 
 use utxoiq_store::{
     Kind,
-    backfill::{JobFilter, Status},
+    backfill::{JobFilter, Status, queries},
     error::Result,
 };
 use uuid::Uuid;
@@ -420,7 +420,6 @@ async fn every_list_is_read_from_an_index_of_its_own() {
         )
         .await
         .unwrap();
-    use utxoiq_store::backfill::queries;
     let cases: [(&utxoiq_store::db::Statement, &str, &str); 6] = [
         (
             &queries::NEWEST_OF_RANGE,

@@ -33,6 +33,11 @@ fn options(worker: &str) -> Options {
 /// How often each chunk's work succeeded.
 type Counts = Arc<Mutex<BTreeMap<BlockRange, u32>>>;
 
+fn assert_each_once(counts: &Counts) {
+    let counts = counts.lock().unwrap();
+    assert_eq!((counts.len(), counts.values().max()), (100, Some(&1)));
+}
+
 async fn open(store: &Store) -> Uuid {
     store
         .backfill()
@@ -68,8 +73,7 @@ async fn a_job_is_worked_through_in_chunks_each_done_once() {
         .await
         .unwrap();
     assert_eq!((outcome, failures), (Outcome::Completed, 10));
-    let counts = counts.lock().unwrap();
-    assert_eq!((counts.len(), counts.values().max()), (100, Some(&1)));
+    assert_each_once(&counts);
     let details = store
         .backfill()
         .details(id, store.now())
@@ -117,8 +121,7 @@ async fn several_workers_share_a_job_without_doing_anything_twice() {
     for worker in workers {
         assert_eq!(worker.await.unwrap(), Outcome::Completed);
     }
-    let counts = counts.lock().unwrap();
-    assert_eq!((counts.len(), counts.values().max()), (100, Some(&1)));
+    assert_each_once(&counts);
 }
 
 #[tokio::test]

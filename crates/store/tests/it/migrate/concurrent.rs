@@ -167,13 +167,9 @@ async fn an_index_built_concurrently_while_seven_others_wait_deadlocks_with_none
         .collect();
     let mut tries = Vec::new();
     for run in runs {
-        tries.extend(
-            run.await
-                .unwrap()
-                .unwrap()
-                .into_iter()
-                .map(|done| done.attempts),
-        );
+        let outcome = tokio::time::timeout(Duration::from_secs(20), run).await;
+        let done = outcome.expect("they wait for each other");
+        tries.extend(done.unwrap().unwrap().iter().map(|done| done.attempts));
     }
     assert_eq!(tries, [1, 1], "a deadlock would have cost a try");
     let admin = db.admin().await;
@@ -357,7 +353,9 @@ async fn a_table_that_somebody_holds_makes_up_try_again_while_readers_hardly_wai
         let (mut longest, mut reads) = (Duration::ZERO, 0);
         while started.elapsed() < Duration::from_millis(2_500) {
             let asked = Instant::now();
-            reader.batch_execute("select * from jobs").await.unwrap();
+            let read = reader.batch_execute("select * from jobs");
+            let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+            read.expect("a reader waits behind the migrator").unwrap();
             longest = longest.max(asked.elapsed());
             reads += 1;
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -230,6 +230,9 @@ async fn a_down_file_that_undoes_less_than_all_is_told_on() {
         ),
     ]);
     let db = database(&folder, "").await;
+    // What somebody else did before is not this file's doing.
+    let stray = "create table stray (id int)";
+    db.admin().await.batch_execute(stray).await.unwrap();
     let done = folder
         .migrator()
         .down(&db.admin_url(), CAREFUL)
@@ -237,6 +240,10 @@ async fn a_down_file_that_undoes_less_than_all_is_told_on() {
         .unwrap()
         .unwrap();
     let drift: Vec<String> = done.drift.iter().map(ToString::to_string).collect();
+    assert!(
+        !drift.iter().any(|line| line.contains("stray")),
+        "{drift:?}"
+    );
     assert!(
         drift.contains(&"+ table public.b owner utxoiq_owner".to_owned()),
         "{drift:?}"

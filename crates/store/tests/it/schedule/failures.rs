@@ -117,6 +117,21 @@ async fn a_panic_is_a_failed_slot_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_at_once_runs_at_once() {
+    let house = House::new().await;
+    let (sender, mut contexts) = tokio::sync::mpsc::unbounded_channel();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let scheduler = house.scheduler("a", vec![held(sender), counting(&runs)]);
+    scheduler.register(at(1, 12, 0)).await.unwrap();
+    let now = house.put(at(2, 1, 0));
+    let tick = tokio::spawn(async move { scheduler.tick(now).await.unwrap() });
+    let (_context, go) = contexts.recv().await.unwrap();
+    wait_until(|| runs.load(SeqCst) == 1).await;
+    go.send(()).unwrap();
+    assert_eq!(tick.await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_task_does_not_hold_up_the_others_in_the_loop() {
     let house = House::new().await;
     let (sender, mut contexts) = tokio::sync::mpsc::unbounded_channel();

@@ -189,8 +189,10 @@ async fn heartbeats_keep_a_long_task_its_slot() {
     let house = House::new().await;
     let (sender, mut contexts) = tokio::sync::mpsc::unbounded_channel();
     let short = |settings: &mut ScheduleSettings| settings.lease_seconds = 3;
-    let slow = house.scheduler_with("slow", vec![held(sender.clone())], short);
-    let other = house.scheduler_with("other", vec![held(sender)], short);
+    let slow = house.scheduler_with("slow", vec![held(sender)], short);
+    let mut taker = counting(&Arc::new(AtomicUsize::new(0)));
+    taker.name = "held";
+    let other = house.scheduler_with("other", vec![taker], short);
     slow.register(at(1, 12, 0)).await.unwrap();
     let now = house.put(at(2, 1, 0));
     let tick = tokio::spawn(async move { slow.tick(now).await.unwrap() });
@@ -238,14 +240,12 @@ async fn a_runner_that_lost_its_lease_has_its_task_cancelled() {
     let now = house.put(at(2, 1, 0));
     let tick = tokio::spawn(async move { slow.tick(now).await.unwrap() });
     began.notified().await;
-    let mut other = counting(&Arc::new(AtomicUsize::new(0)));
-    other.name = "held";
-    let taken = house
-        .scheduler("heir", vec![other])
-        .tick(now + TimeDelta::seconds(3))
-        .await
-        .unwrap();
-    assert!(taken[0].result.is_success());
+    // Another takes the slot and still runs it when the slow one's next heartbeat comes.
+    let (sender, mut contexts) = tokio::sync::mpsc::unbounded_channel();
+    let heir = house.scheduler("heir", vec![held(sender)]);
+    let later = house.put(now + TimeDelta::seconds(3));
+    let taking = tokio::spawn(async move { heir.tick(later).await.unwrap() });
+    let (_context, go) = contexts.recv().await.unwrap();
     let outcomes = tokio::time::timeout(Duration::from_secs(5), tick)
         .await
         .expect("was not cancelled")
@@ -254,6 +254,8 @@ async fn a_runner_that_lost_its_lease_has_its_task_cancelled() {
         matches!(results(&outcomes)[..], [SlotResult::Abandoned { .. }]),
         "{outcomes:?}"
     );
+    go.send(()).unwrap();
+    assert!(taking.await.unwrap()[0].result.is_success());
     assert_eq!(dropped.load(SeqCst), 1);
 }
 
@@ -408,4 +410,35 @@ async fn a_thousand_ticks_of_dying_runners_lose_no_slot_and_complete_none_twice(
         "{killed} of 1000 runners died; {} runs for 100 slots",
         completed.lock().unwrap().len()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_or_completion_in_the_midst_of_a_taking_wins() {
+    // Between the decision to take the slot and the taking, the taker raises the epoch: there the slow runner's
+    // statement is slipped in.
+    for slipped in [
+        "heartbeat_at = '2025-03-02 01:05+00', lease_expires_at = '2025-03-02 01:06+00'",
+        "state = 'succeeded', outcome = 'null', finished_at = '2025-03-02 01:05+00', lease_expires_at = null",
+    ] {
+        let house = House::new().await;
+        let hangs = Arc::new(Notify::new());
+        let task = hanging_once("hang", &hangs);
+        kill_a_runner_of_day_two(&house, task.clone(), &hangs).await;
+        let sql = format!(
+            "create function slip() returns trigger language plpgsql security definer as $$
+                 begin update schedule_slots set {slipped}; return new; end $$;
+             create trigger slip after update of epoch on schedule_tasks for each row execute function slip()"
+        );
+        let admin = house.db.admin().await;
+        admin.batch_execute(&sql).await.unwrap();
+        let heir = house.scheduler("heir", vec![task]);
+        let outcomes = heir.tick(house.put(at(2, 1, 5))).await.unwrap();
+        assert!(outcomes.is_empty(), "{slipped}: {outcomes:?}");
+        admin
+            .batch_execute("drop trigger slip on schedule_tasks")
+            .await
+            .unwrap();
+        let outcomes = heir.tick(at(2, 1, 5)).await.unwrap();
+        assert_eq!(outcomes.len(), 1, "the taking was rolled back whole");
+    }
 }

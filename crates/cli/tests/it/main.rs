@@ -1,0 +1,15 @@
+//! The binary as people use it: real processes, a real PostgreSQL, and `kill -9`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "what a test survived belongs into its output"
+)]
+
+mod backfill_run;
+mod kills;
+mod support;

@@ -1,0 +1,167 @@
+//! A whole service of a test's own: cluster, schema, token, server.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use utxoiq_store_testkit::{
+    ports::free_port,
+    postgres::{PgCluster, PgOptions},
+    process::Proc,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_utxoiq-store");
+const PASSWORD: &str = "only-for-tests";
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The service and all it needs; everything ends with it.
+pub struct Service {
+    pub cluster: PgCluster,
+    pub folder: TempDir,
+    server: Option<Proc>,
+    port: u16,
+    token: String,
+    settings: Vec<(String, String)>,
+}
+
+impl Service {
+    /// A service with these settings (`("BACKFILL__LEASE_SECONDS", "2")`).
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let cluster = PgCluster::start(PgOptions::default()).await;
+        let mut service = Self {
+            cluster,
+            folder: TempDir::new().unwrap(),
+            server: None,
+            port: free_port(),
+            token: String::new(),
+            settings: settings
+                .iter()
+                .map(|(key, value)| (format!("UTXOIQ_STORE_{key}"), (*value).to_owned()))
+                .collect(),
+        };
+        service.ok(&["init"]).await;
+        let admin = service.admin().await;
+        admin
+            .batch_execute(&format!("alter role utxoiq_app password '{PASSWORD}'"))
+            .await
+            .unwrap();
+        service.ok(&["migrate", "up"]).await;
+        let token = service
+            .ok(&["token", "create", "--name", "test", "--scopes", "all"])
+            .await;
+        token.trim().clone_into(&mut service.token);
+        service.start_server().await;
+        service
+    }
+
+    fn envs(&self) -> Vec<(String, String)> {
+        let mut envs = vec![
+            (
+                "DATABASE_URL".to_owned(),
+                self.cluster.url("utxoiq_app", PASSWORD, "postgres"),
+            ),
+            (
+                "UTXOIQ_STORE_URL".to_owned(),
+                format!("http://127.0.0.1:{}", self.port),
+            ),
+            ("UTXOIQ_STORE_TOKEN".to_owned(), self.token.clone()),
+            ("REDIS_URL".to_owned(), String::new()),
+        ];
+        envs.extend(self.settings.iter().cloned());
+        envs
+    }
+
+    /// Starts the binary with these arguments.
+    pub fn spawn(&self, args: &[&str]) -> Proc {
+        Proc::spawn(BINARY, args, self.envs())
+    }
+
+    /// Runs the binary to its end: its exit code and everything it printed.
+    pub async fn run(&self, args: &[&str]) -> (i32, String) {
+        let process = self.spawn(args);
+        let status = process
+            .wait(PATIENCE)
+            .await
+            .unwrap_or_else(|| panic!("{args:?} does not end: {}", process.output()));
+        (status.code().unwrap_or(-1), process.output())
+    }
+
+    /// Runs an administrator's command that must succeed; gives its standard output.
+    pub async fn ok(&self, args: &[&str]) -> String {
+        let output = tokio::process::Command::new(BINARY)
+            .args(args)
+            .envs(self.envs())
+            .env("DATABASE_ADMIN_URL", self.cluster.admin_url("postgres"))
+            .output()
+            .await
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same, its output as JSON.
+    pub async fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.ok(args).await).unwrap()
+    }
+
+    /// Starts the server, on the same port each time.
+    pub async fn start_server(&mut self) {
+        let listen = format!("127.0.0.1:{}", self.port);
+        let server = self.spawn(&["serve", "--listen", &listen]);
+        let listening = server
+            .wait_for_line(|line| line.contains("listening"), PATIENCE)
+            .await;
+        listening.unwrap_or_else(|output| panic!("the server does not start: {output}"));
+        self.server = Some(server);
+    }
+
+    /// The server's process.
+    pub fn server(&self) -> &Proc {
+        self.server.as_ref().unwrap()
+    }
+
+    /// A connection as the superuser; waits for a server that is just starting.
+    pub async fn admin(&self) -> tokio_postgres::Client {
+        let url = self.cluster.admin_url("postgres");
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// An executable script in the test's folder.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// A file in the test's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

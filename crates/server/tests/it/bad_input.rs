@@ -1,0 +1,282 @@
+//! What a client must not send, to every call: a table made from the OpenAPI document.
+//!
+//! Each call is tested on jobs of its own with a good request ([`good`]), of which one thing at a time is made bad
+//! ([`values`]): a field of the body, a parameter, the body as a whole, its content type. The answer names what is bad,
+//! and the database holds what it held. At the end the good request is sent, and works: what was refused before was
+//! refused for what was bad in it, and would have been stored.
+//!
+//! A call or a field that the document has and this test does not know fails it.
+
+mod good;
+mod values;
+
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use utxoiq_store::token::Scope;
+
+use crate::{
+    live::{Documented, Live, answer, documented, fill},
+    support::Answer,
+    tokens::token_named,
+};
+use good::{Good, Jobs, good};
+use values::{Bad, Kind, Named, bad_json, bad_parameters, bodies};
+
+/// Above the largest text that is sent, 1 MB, and not so large that sending more takes long.
+const MAX_BODY: usize = 2 << 20;
+
+const LIMITS: &[(&str, &str)] = &[
+    ("UTXOIQ_STORE_SERVER__MAX_BODY_BYTES", "2097152"),
+    // No lease ends while its call is tested.
+    ("UTXOIQ_STORE_BACKFILL__LEASE_SECONDS", "3600"),
+    ("UTXOIQ_STORE_BACKFILL__SILENCE_SECONDS", "7200"),
+];
+
+/// The calls that need a token.
+fn guarded() -> Vec<(Documented, Scope)> {
+    let calls = documented().into_iter().filter_map(|call| {
+        let scope = call.operation["security"][0]["token"][0].as_str()?;
+        let scope = Scope::ALL.into_iter().find(|one| one.as_str() == scope);
+        Some((call, scope.unwrap()))
+    });
+    calls.collect()
+}
+
+/// A number for everything that the database holds, but for when tokens were used last.
+async fn fingerprint(admin: &Client) -> Vec<(String, i64, String)> {
+    let tables = "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                  where c.relkind = 'r' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' order by 1";
+    let mut held = Vec::new();
+    for row in admin.query(tables, &[]).await.unwrap() {
+        let table: String = row.get(0);
+        let content = match table.as_str() {
+            "service_tokens" => "to_jsonb(t) - 'last_used_at'",
+            _ => "to_jsonb(t)",
+        };
+        let sql = format!(
+            "select count(*), coalesce(sum(hashtextextended(({content})::text, 0)::numeric), 0)::text from {table} t"
+        );
+        let row = admin.query_one(&sql, &[]).await.unwrap();
+        held.push((table, row.get(0), row.get(1)));
+    }
+    assert!(held.len() >= 7, "{held:?}");
+    held
+}
+
+/// Sends a request with one bad thing in it, and checks that the answer says so.
+async fn is_refused(live: &Live, call: &Documented, bad: &Bad) {
+    let name = format!("{} {}: {}", call.method, call.path, bad.what);
+    let mut request = live.authorized(&call.method, &bad.target);
+    if let Some(body) = &bad.body {
+        request = request
+            .header(CONTENT_TYPE, bad.content_type)
+            .body(body.clone());
+    }
+    let answer = answer(request).await;
+    assert_eq!(answer.status, bad.status, "{name}: {answer:?}");
+    assert_eq!(answer.problem(bad.status), bad.code, "{name}: {answer:?}");
+    assert_eq!(answer.fields(), bad.fields, "{name}");
+    assert!(answer.text.len() < 2_000, "{name}: sends back what it got");
+}
+
+/// Everything bad that the call can be sent.
+fn bad_requests(call: &Documented, good: &Good) -> Vec<Bad> {
+    let parameters = call.operation["parameters"].as_array();
+    let named: Vec<_> = parameters
+        .into_iter()
+        .flatten()
+        .map(Named::parameter)
+        .collect();
+    let of = |place: &str| {
+        let here = named.iter().filter(|parameter| parameter.place == place);
+        here.cloned().collect::<Vec<_>>()
+    };
+    let (in_path, in_query) = (of("path"), of("query"));
+    assert_eq!(
+        named.len(),
+        in_path.len() + in_query.len(),
+        "{}: teach this test",
+        call.path
+    );
+    let names = |parameters: &[Named]| {
+        let names = parameters.iter().map(|parameter| parameter.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&in_query),
+        good.query_names(),
+        "{} {}: {:?}",
+        call.method,
+        call.path,
+        good.query
+    );
+    let mut all = bad_parameters(&call.path, good, &in_path, &in_query);
+
+    let schema = &call.operation["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(
+        schema.is_null(),
+        good.body.is_null(),
+        "{} {}",
+        call.method,
+        call.path
+    );
+    if !schema.is_null() {
+        let fields = Named::fields(schema);
+        let mut known: Vec<_> = good.body.as_object().unwrap().keys().cloned().collect();
+        let mut documented = names(&fields);
+        (known.sort(), documented.sort());
+        assert_eq!(
+            known, documented,
+            "{} {}: send every field",
+            call.method, call.path
+        );
+        let target = good.target(&call.path);
+        all.extend(bad_json(&target, &good.body, &fields));
+        all.extend(bodies(&target, &good.body, MAX_BODY));
+    }
+    all
+}
+
+#[tokio::test]
+async fn nothing_bad_that_a_client_sends_fails_us_or_is_stored() {
+    let live = Live::new(LIMITS).await;
+    let admin = live.db.admin().await;
+    let mut sent = 0;
+    for (index, (call, _)) in guarded().iter().enumerate() {
+        let name = format!("{} {}", call.method, call.path);
+        let jobs = Jobs::new(&live, index).await;
+        let good = good(&call.method, &call.path, &jobs)
+            .unwrap_or_else(|| panic!("{name} is new: give it a good request in good.rs"));
+        let before = fingerprint(&admin).await;
+        for bad in bad_requests(call, &good) {
+            is_refused(&live, call, &bad).await;
+            sent += 1;
+        }
+        assert_eq!(
+            fingerprint(&admin).await,
+            before,
+            "{name} stored something bad"
+        );
+
+        let mut request = live.authorized(&call.method, &good.target(&call.path));
+        if !good.body.is_null() {
+            request = request.json(&good.body);
+        }
+        let answer = answer(request).await;
+        assert_eq!(answer.status, 200, "{name}: the good request: {answer:?}");
+        if call.path.contains("/backfill") {
+            let changed = fingerprint(&admin).await != before;
+            assert_eq!(changed, call.method != "get", "{name}: the good request");
+        }
+    }
+    assert!(sent > 1_500, "only {sent} bad requests");
+}
+
+#[tokio::test]
+async fn no_call_is_made_without_its_scope() {
+    let live = Live::new(LIMITS).await;
+    let admin = live.db.admin().await;
+    let jobs = Jobs::new(&live, 0).await;
+    let mut others = Vec::new();
+    for scope in Scope::ALL {
+        let but_it: Vec<_> = Scope::ALL
+            .into_iter()
+            .filter(|one| ![scope, Scope::Admin].contains(one))
+            .collect();
+        others.push(token_named(&live.db, &format!("all but {scope}"), &but_it).await);
+    }
+    let before = fingerprint(&admin).await;
+    for (call, scope) in guarded() {
+        let name = format!("{} {}", call.method, call.path);
+        let good = good(&call.method, &call.path, &jobs).unwrap();
+        let ask = async |authorization: &[&str]| -> Answer {
+            let mut request = live.request(&call.method, &good.target(&call.path));
+            if !good.body.is_null() {
+                request = request.json(&good.body);
+            }
+            for value in authorization {
+                request = request.header("authorization", *value);
+            }
+            answer(request).await
+        };
+        let right = format!("Bearer {}", live.token);
+        let (torn, basic) = (&right[..right.len() - 1], format!("Basic {}", live.token));
+        let doubled = format!("{right}{}", &right[7..]);
+        let unknown = format!("Bearer uqs_{}", "A".repeat(43));
+        for wrong in [
+            &[][..],
+            &[""],
+            &["Bearer"],
+            &["Bearer "],
+            &[&live.token],
+            &[torn],
+            &[&basic],
+            &[&doubled],
+            &[&unknown],
+            &[&right, &right],
+        ] {
+            let refused = ask(wrong).await;
+            assert_eq!(refused.problem(401), "unauthorized", "{name} {wrong:?}");
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+        }
+        let position = Scope::ALL.into_iter().position(|one| one == scope).unwrap();
+        let refused = ask(&[&format!("Bearer {}", others[position])]).await;
+        assert_eq!(refused.problem(403), "missing_scope", "{name}");
+        assert_eq!(refused.json()["scope"], scope.as_str(), "{name}");
+    }
+    assert_eq!(fingerprint(&admin).await, before);
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_before_its_sender_is_known() {
+    let live = Live::new(LIMITS).await;
+    let bad = live
+        .request("POST", "/api/v1/monitoring/backfill/start")
+        .header(CONTENT_TYPE, "text/plain")
+        .body("{".repeat(100));
+    assert_eq!(answer(bad).await.problem(401), "unauthorized");
+}
+
+#[test]
+fn the_table_has_what_the_design_lists() {
+    let all = |kind: &Kind| {
+        values::of(kind)
+            .into_iter()
+            .map(|(raw, _)| raw)
+            .collect::<Vec<_>>()
+    };
+    let text = all(&Kind::Text {
+        min: 1,
+        max: Some(9),
+    });
+    let has = |values: &[Vec<u8>], raw: &str| values.iter().any(|value| value == raw.as_bytes());
+    for raw in [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        r#""a\u0000b""#,
+        r#""\ud800""#,
+        r#""""#,
+        "[]",
+        "{}",
+        "5",
+    ] {
+        assert!(has(&text, raw), "{raw}");
+    }
+    assert!(text.iter().any(|value| value.len() > 1_000_000));
+    assert!(text.iter().any(|value| std::str::from_utf8(value).is_err()));
+    let int = all(&Kind::Int { min: 0, max: None });
+    for raw in [
+        "-1",
+        "1e30",
+        "99999999999999999999",
+        "4.5",
+        "true",
+        r#""abc""#,
+    ] {
+        assert!(has(&int, raw), "{raw}");
+    }
+    assert_eq!(fill("/a/{b}/c", &["x/ y"]), "/a/x%2F%20y/c");
+    assert_eq!(json!(null), Value::Null);
+}

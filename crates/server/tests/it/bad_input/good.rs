@@ -1,0 +1,219 @@
+//! A good request to each call, with every field it knows, and the jobs it is made on.
+
+use serde_json::{Value, json};
+
+use crate::live::{Live, encode, fill, start};
+
+/// A request that works.
+#[derive(Debug, Default)]
+pub struct Good {
+    /// The values of the path's fields.
+    pub path: Vec<String>,
+    /// The query's parameters, in the document's order.
+    pub query: Vec<(&'static str, String)>,
+    /// The body; null where the call takes none.
+    pub body: Value,
+}
+
+impl Good {
+    /// Path and query.
+    pub fn target(&self, template: &str) -> String {
+        let fields: Vec<_> = self.path.iter().map(String::as_str).collect();
+        let path = fill(template, &fields);
+        let query: Vec<_> = self
+            .query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encode(value)))
+            .collect();
+        if query.is_empty() {
+            path
+        } else {
+            format!("{path}?{}", query.join("&"))
+        }
+    }
+
+    pub fn query_names(&self) -> Vec<&str> {
+        self.query.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+/// One job in each situation that some call needs.
+pub struct Jobs {
+    /// The beginning of each job's type.
+    kind: String,
+    /// Blocks 0 to 99: 0 to 49 are claimed, 0 to 9 finished, 5 has a checkpoint.
+    leased: String,
+    claim: String,
+    epoch: i64,
+    /// Blocks 0 to 99 and no worker.
+    plain: String,
+    /// The same, failed.
+    failed: String,
+    /// Without a missing block, and not completed yet.
+    whole: String,
+    /// The id of a script's job.
+    script: String,
+}
+
+impl Jobs {
+    pub async fn new(live: &Live, index: usize) -> Self {
+        let kind = format!("k{index}");
+        let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
+        let begun = async |name: &str| {
+            let body = start(&format!("{kind}-{name}"), 0, 99);
+            id(&live.ok("POST /start", &[], body).await)
+        };
+        let leased = begun("leased").await;
+        let wanted = json!({"worker": "w", "max_blocks": 50});
+        let claimed = live.ok("POST /{job_id}/claim", &[&leased], wanted).await;
+        let claim = claimed["claim"]["claim_id"].as_str().unwrap().to_owned();
+        let epoch = claimed["claim"]["epoch"].as_i64().unwrap();
+        let at = [leased.as_str(), claim.as_str()];
+        let done = json!({"epoch": epoch, "start_block": 0, "end_block": 9});
+        live.ok("POST /{job_id}/claims/{claim_id}/record", &at, done)
+            .await;
+        let hash = json!({"epoch": epoch, "block": 5, "block_hash": "05"});
+        live.ok("POST /{job_id}/claims/{claim_id}/checkpoint", &at, hash)
+            .await;
+
+        let failed = begun("failed").await;
+        let why = json!({"error_message": "x"});
+        live.ok("POST /{job_id}/fail", &[&failed], why).await;
+        let whole = begun("whole").await;
+        let admin = live.db.admin().await;
+        let fill = format!("update backfill_jobs set covered = '{{[0,100)}}' where id = '{whole}'");
+        admin.batch_execute(&fill).await.unwrap();
+        let script = format!("{kind} 1/2 %");
+        let first = i64::try_from(index).unwrap() * 1_000;
+        let begin = json!({"job_id": script, "start_block": first, "end_block": first + 99});
+        live.ok("POST ", &[], begin).await;
+        Self {
+            plain: begun("plain").await,
+            kind,
+            leased,
+            claim,
+            epoch,
+            failed,
+            whole,
+            script,
+        }
+    }
+
+    fn of(&self, job: &str, body: Value) -> Good {
+        Good {
+            path: vec![match job {
+                "leased" => self.leased.clone(),
+                "plain" => self.plain.clone(),
+                "failed" => self.failed.clone(),
+                _ => self.whole.clone(),
+            }],
+            body,
+            ..Good::default()
+        }
+    }
+
+    fn of_claim(&self, mut body: Value) -> Good {
+        body["epoch"] = json!(self.epoch);
+        let path = vec![self.leased.clone(), self.claim.clone()];
+        Good {
+            path,
+            body,
+            ..Good::default()
+        }
+    }
+
+    fn new_job(&self, first: i64) -> Value {
+        let mut body = start(&format!("{}-new", self.kind), first, first + 9);
+        body["created_by"] = json!("admin@utxoiq.com");
+        body
+    }
+
+    /// What the reporter script says of itself.
+    fn figures(&self, own: Value) -> Value {
+        let mut body = json!({
+            "status": "running", "blocks_processed": 5, "blocks_remaining": 95, "progress_percent": 5.0,
+            "rate_blocks_per_sec": 12.5, "estimated_completion": "2026-11-23T00:00:00Z",
+            "updated_at": "2026-11-22T23:50:00", "error_count": 0,
+        });
+        let own = own.as_object().cloned().unwrap_or_default();
+        body.as_object_mut().unwrap().extend(own);
+        body
+    }
+}
+
+/// The good request to a call; `None` where this test does not know the call.
+pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
+    let body = |body: Value| Good {
+        body,
+        ..Good::default()
+    };
+    let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
+        return match (method, path) {
+            (
+                "get",
+                "/api/v1/monitoring/database/pool" | "/api/v1/monitoring/schedule" | "/metrics",
+            )
+            | ("post", "/api/v1/monitoring/schedule/tick") => Some(Good::default()),
+            _ => None,
+        };
+    };
+    // Above all other jobs of their type: blocks of scripts' jobs may not overlap.
+    let above = 1_000_000;
+    Some(match (method, call) {
+        ("post", "/start") => body(jobs.new_job(0)),
+        ("post", "/open") => {
+            let mut open = jobs.new_job(10);
+            open["again"] = json!(true);
+            body(open)
+        }
+        ("post", "/progress") => Good {
+            query: vec![("job_id", jobs.plain.clone())],
+            ..body(json!({
+                "current_block": 7, "progress_percentage": 7.5, "estimated_completion": "2026-12-01T00:00:00",
+                "status": "running", "error_message": "none",
+            }))
+        },
+        ("get", "/status") => Good {
+            query: vec![
+                ("status", "running".into()),
+                ("job_type", format!("{}-plain", jobs.kind)),
+                ("limit", "5".into()),
+                ("offset", "0".into()),
+            ],
+            ..Good::default()
+        },
+        ("post", "") => body(jobs.figures(json!({
+            "job_id": format!("{} again", jobs.script), "start_block": above, "end_block": above + 99,
+            "current_block": above + 5, "started_at": "2026-11-22T23:45:22",
+        }))),
+        ("put", "/{job_id}") => {
+            let current = jobs.kind[1..].parse::<i64>().unwrap() * 1_000 + 5;
+            let own = json!({"current_block": current, "error_message": "none"});
+            Good {
+                path: vec![jobs.script.clone()],
+                ..body(jobs.figures(own))
+            }
+        }
+        ("get", "/{job_id}" | "/{job_id}/details" | "/{job_id}/gaps") => jobs.of("leased", Value::Null),
+        ("post", "/{job_id}/pause" | "/{job_id}/cancel") => jobs.of("plain", Value::Null),
+        ("post", "/{job_id}/resume") => jobs.of("failed", Value::Null),
+        ("post", "/{job_id}/complete") => jobs.of("whole", Value::Null),
+        ("post", "/{job_id}/fail") => jobs.of("plain", json!({"error_message": "disk full"})),
+        ("post", "/{job_id}/rewind") => jobs.of("leased", json!({"from_block": 3})),
+        ("post", "/{job_id}/verify") => jobs.of("leased", json!({"block": 5, "block_hash": "other"})),
+        ("post", "/{job_id}/claim") => jobs.of("plain", json!({"worker": "w", "max_blocks": 5})),
+        ("post", "/{job_id}/claims/{claim_id}/record") => {
+            jobs.of_claim(json!({"start_block": 10, "end_block": 19}))
+        }
+        ("post", "/{job_id}/claims/{claim_id}/error") => jobs.of_claim(
+            json!({"start_block": 10, "end_block": 19, "attempted": 1, "message": "rpc timeout"}),
+        ),
+        ("post", "/{job_id}/claims/{claim_id}/checkpoint") => {
+            jobs.of_claim(json!({"block": 9, "block_hash": "09"}))
+        }
+        ("post", "/{job_id}/claims/{claim_id}/heartbeat" | "/{job_id}/claims/{claim_id}/release") => {
+            jobs.of_claim(json!({}))
+        }
+        _ => return None,
+    })
+}
