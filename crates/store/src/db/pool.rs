@@ -237,7 +237,8 @@ async fn maintain_forever(
 
 async fn maintain(pool: &deadpool_postgres::Pool, counters: &Counters, limits: Limits) {
     let mut size = pool.status().size;
-    // The queue's front was given back longest ago, and is visited first.
+    // The queue's front was given back longest ago, and is visited first. deadpool knows when a connection was last handed
+    // out, not when it came back: the difference is a request's length, bounded by the statement timeout.
     pool.retain(|client, metrics| {
         let aged = metrics.age() > limits.max_lifetime;
         let idle = metrics.last_used() > limits.idle_timeout && size > limits.min;
