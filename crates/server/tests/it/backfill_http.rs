@@ -173,6 +173,11 @@ async fn a_lease_is_claimed_worked_on_and_given_back(live: &Live, id: &str) {
         )
         .await;
     assert_eq!(stale, "stale_lease");
+    // Given back already: no error, and nothing changes.
+    let again = live
+        .ok(&format!("{at}/release"), &claim, json!({"epoch": epoch}))
+        .await;
+    assert_eq!(again, released);
 }
 
 async fn the_rest_is_done_after_a_rewind(live: &Live, id: &str) {

@@ -21,9 +21,7 @@ use crate::{
 };
 
 fn call(path: &'static str, summary: &'static str) -> Call {
-    Call::post(path, Scope::BackfillWrite, summary)
-        .path_fields::<ClaimPath>()
-        .refuses(404, "job_not_found", "there is no such job")
+    call_of_anyone(path, summary)
         .refuses(
             409,
             "stale_lease",
@@ -34,6 +32,13 @@ fn call(path: &'static str, summary: &'static str) -> Call {
             "job_final",
             "the job has ended for good; nothing was changed",
         )
+}
+
+/// A call that a claim which is gone does not refuse.
+fn call_of_anyone(path: &'static str, summary: &'static str) -> Call {
+    Call::post(path, Scope::BackfillWrite, summary)
+        .path_fields::<ClaimPath>()
+        .refuses(404, "job_not_found", "there is no such job")
 }
 
 /// Adds the calls.
@@ -88,8 +93,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             checkpoint,
         )
         .add(
-            call("/api/v1/monitoring/backfill/{job_id}/claims/{claim_id}/release", "Give a claim back")
-                .describe("What is finished stays so; the rest is free at once.")
+            call_of_anyone("/api/v1/monitoring/backfill/{job_id}/claims/{claim_id}/release", "Give a claim back")
+                .describe("What is finished stays so; the rest is free at once. A claim that is gone changes nothing.")
                 .body::<Epoch>()
                 .answers::<super::JobState>("the job"),
             release,
@@ -100,7 +105,6 @@ pub(super) fn add(routes: Routes) -> Routes {
                 .path_fields::<JobPath>()
                 .body::<VerifyRequest>()
                 .answers::<CheckpointAnswer>("whether the job was rewound, and what to compare next")
-                .refuses(400, "block_outside_job", "the block lies outside of the job")
                 .refuses(404, "job_not_found", "there is no such job")
                 .refuses(404, "no_checkpoint", "there is no checkpoint at this block")
                 .refuses(409, "job_final", "the job has ended for good")
