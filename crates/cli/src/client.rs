@@ -262,10 +262,10 @@ impl Coordinator for Api {
 
     async fn job(&self, id: Uuid) -> Result<Option<Job>> {
         match self
-            .get::<wire::DetailsAnswer>(&format!("backfill/{id}/details"), &[])
+            .get::<wire::JobState>(&format!("backfill/{id}/state"), &[])
             .await
         {
-            Ok(details) => Ok(Some(details.job.try_into()?)),
+            Ok(state) => Ok(Some(state.try_into()?)),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -32,7 +32,7 @@ comment on function backfill_current_block is
 
 create function backfill_percentage(covered int8multirange, start_block bigint, end_block bigint) returns double precision
     language sql immutable strict parallel safe
-    return floor(backfill_block_count(covered)::float8 / (end_block - start_block + 1)::float8 * 10000) / 100;
+    return (trunc(backfill_block_count(covered)::numeric * 10000 / (end_block - start_block + 1)) / 100)::float8;
 comment on function backfill_percentage is
     'The share of finished blocks in percent, rounded down to two places, so that 100 means all of them.';
 
@@ -88,6 +88,8 @@ create table backfill_jobs (
     progressed_at          timestamptz not null,
     heard_at               timestamptz not null,
     implicit_heard_at      timestamptz,
+    reported_covered_blocks bigint,
+    trusted_below          bigint,
     ended_at               timestamptz,
     shown_status           text generated always as (case status when 'cancelled' then 'failed' else status end) stored,
     completed_at           timestamptz generated always as (case status when 'completed' then ended_at end) stored,
@@ -133,6 +135,10 @@ comment on column backfill_jobs.shown_status is 'The status for clients that kno
 comment on column backfill_jobs.progressed_at is 'When the ledger last grew.';
 comment on column backfill_jobs.heard_at is 'The last sign of life of any worker.';
 comment on column backfill_jobs.implicit_heard_at is 'The last sign of life of a worker that knows no lease.';
+
+comment on column backfill_jobs.reported_covered_blocks is 'Finished blocks when the reporter script last started.';
+comment on column backfill_jobs.trusted_below is
+    'Where a worker without a lease met its first error: from here on its progress says nothing, for there are holes.';
 
 create table backfill_claims (
     id               uuid        not null,

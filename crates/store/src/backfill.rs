@@ -89,7 +89,10 @@ struct Locked {
     status: Status,
     paused_by: Option<String>,
     implicit_heard_at: Option<DateTime<Utc>>,
-    attempt_covered_blocks: i64,
+    /// Where the implicit worker met its first error.
+    trusted_below: Option<i64>,
+    /// Finished blocks when the implicit worker began to count.
+    begun_with_blocks: i64,
 }
 
 impl Locked {
@@ -141,7 +144,8 @@ async fn lock(tx: &Transaction<'_>, id: Uuid) -> Result<Locked> {
         status: status.parse()?,
         paused_by: row.try_get("paused_by")?,
         implicit_heard_at: row.try_get("implicit_heard_at")?,
-        attempt_covered_blocks: row.try_get("attempt_covered_blocks")?,
+        trusted_below: row.try_get("trusted_below")?,
+        begun_with_blocks: row.try_get("begun_with_blocks")?,
     })
 }
 

@@ -117,33 +117,37 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         });
     }
     progress.say(&format!("job {}, worker {}", job.id, options.worker));
-    if let Some(hash_of) = &hash_of {
-        verify_chain(&api, &job, hash_of, &progress).await?;
-    }
-    let work = move |blocks: BlockRange, _attempted: i32| {
-        let (command, hash_of) = (command.clone(), hash_of.clone());
-        async move {
-            command.run(blocks).await?;
-            match hash_of {
-                Some(hash_of) => Ok(Some(hash_of.answer(blocks.last()).await?)),
-                None => Ok(None),
+    let work = {
+        let hash_of = hash_of.clone();
+        move |blocks: BlockRange, _attempted: i32| {
+            let (command, hash_of) = (command.clone(), hash_of.clone());
+            async move {
+                command.run(blocks).await?;
+                match hash_of {
+                    Some(hash_of) => Ok(Some(hash_of.answer(blocks.last()).await?)),
+                    None => Ok(None),
+                }
             }
         }
     };
-    let outcome = worker::run(
-        &api,
-        job.id,
-        &options,
-        work,
-        |event| show(&progress, &event),
-        stop,
-    )
-    .await?;
+    let outcome = loop {
+        if let Some(hash_of) = &hash_of {
+            verify_chain(&api, &job, hash_of, &options, &progress).await?;
+        }
+        let show = |event| show(&progress, &event);
+        match worker::run(&api, job.id, &options, work.clone(), show, stop.clone()).await? {
+            // Found while it ran: whether the checkpoints below hold is to be seen before it goes on.
+            outcome @ Outcome::Reorganised { .. } => progress.say(&outcome.to_string()),
+            outcome => break outcome,
+        }
+    };
     progress.say(&format!("job {}: {outcome}", job.id));
     Ok(match outcome {
         Outcome::Completed => ExitCode::SUCCESS,
         Outcome::Stopped => ExitCode::from(STOPPED),
-        Outcome::GaveUp { .. } | Outcome::Ended { .. } => ExitCode::FAILURE,
+        Outcome::GaveUp { .. } | Outcome::Ended { .. } | Outcome::Reorganised { .. } => {
+            ExitCode::FAILURE
+        }
     })
 }
 
@@ -189,11 +193,12 @@ async fn verify_chain(
     api: &Api,
     job: &Job,
     hash_of: &Template,
+    options: &Options,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let details: wire::DetailsAnswer = api
-        .get(&format!("backfill/{}/details", job.id), &[])
-        .await?;
+    let path = format!("backfill/{}/details", job.id);
+    let details: wire::DetailsAnswer =
+        worker::patiently(options.patience, || api.get(&path, &[])).await?;
     let mut next = details
         .checkpoints
         .into_iter()
@@ -208,15 +213,13 @@ async fn verify_chain(
             block,
             block_hash: hash,
         };
-        let answer: wire::CheckpointAnswer = api
-            .post(&format!("backfill/{}/verify", job.id), &body)
-            .await?;
+        let path = format!("backfill/{}/verify", job.id);
+        let answer: wire::CheckpointAnswer =
+            worker::patiently(options.patience, || api.post(&path, &body)).await?;
         next = match answer.into() {
             CheckpointOutcome::Kept => None,
             CheckpointOutcome::Rewound { from, verify } => {
-                progress.say(&format!(
-                    "the chain was reorganised: the job goes on from block {from}"
-                ));
+                progress.say(&Outcome::Reorganised { from }.to_string());
                 verify.map(|checkpoint| checkpoint.block)
             }
         };

@@ -84,6 +84,7 @@ pub fn routes() -> Routes {
                 .refuses(409, "overlap", "another active reporter's job has some of these blocks")
                 .refuses(409, "other_range", "the job of this id has other blocks")
                 .refuses(409, "job_final", "the job of this id has ended for good")
+                .refuses(409, "not_running", "it was ended at the same moment")
                 .refuses(409, "job_exists", "it was started at the same moment")
                 .refuses(409, "leased", "workers with leases are at the job"),
             start_reported,

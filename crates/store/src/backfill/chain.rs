@@ -10,7 +10,10 @@ use chrono::{DateTime, Utc};
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::{Backfill, Checkpoint, ClaimKey, Job, get_in_tx, lock, queries, read::checkpoint};
+use super::{
+    Backfill, BlockRange, Checkpoint, ClaimKey, Job, claims::outside_claim, get_in_tx, lock,
+    queries, read::checkpoint,
+};
 use crate::{
     db,
     error::{Error, Result},
@@ -31,8 +34,8 @@ pub enum CheckpointOutcome {
 }
 
 impl Backfill<'_> {
-    /// Records the hash of a finished block of a claim, or rewinds the job when it had another one. Fails as
-    /// `stale_lease`.
+    /// Records the hash of a block of a claim, as its range is finished, or rewinds the job when it had another one.
+    /// Fails as `stale_lease`, and as `outside_claim`.
     pub async fn checkpoint(
         &self,
         key: ClaimKey,
@@ -52,10 +55,18 @@ impl Backfill<'_> {
             &[&key.job_id, &key.claim_id, &key.epoch, &now],
         )
         .await?;
-        if held.is_none() {
+        let Some(held) = held else {
             drop(tx);
             drop(client);
             return Err(self.why_stale(key, None, now).await);
+        };
+        // One worker's word about blocks of another's could rewind what that one has just done.
+        let claimed = held.try_get("start_block")?..held.try_get("end_block")?;
+        if !claimed.contains(&block) {
+            return Err(outside_claim(BlockRange {
+                start: block,
+                end: block + 1,
+            }));
         }
         let outcome = self
             .compare(&tx, &job.blocks, key.job_id, block, block_hash, now)
@@ -116,7 +127,7 @@ impl Backfill<'_> {
     async fn compare(
         &self,
         tx: &Transaction<'_>,
-        blocks: &super::BlockRange,
+        blocks: &BlockRange,
         id: Uuid,
         block: i64,
         block_hash: &str,
@@ -161,7 +172,7 @@ async fn rewind_in_tx(tx: &Transaction<'_>, id: Uuid, from: i64) -> Result<()> {
     Ok(())
 }
 
-fn outside_job(block: i64, blocks: &super::BlockRange) -> Error {
+fn outside_job(block: i64, blocks: &BlockRange) -> Error {
     Error::invalid(
         "block_outside_job",
         format!("block {block} lies outside of the job's blocks {blocks}"),

@@ -127,7 +127,7 @@ impl Backfill<'_> {
         let Some(row) = row else {
             return Err(self.why_stale(key, Some(blocks), now).await);
         };
-        self.heard(key, &row, lease, now).await
+        self.heard(key, &row, now).await
     }
 
     /// Renews a claim's lease, and tells the worker how the job stands. Fails as `stale_lease`.
@@ -140,7 +140,7 @@ impl Backfill<'_> {
         let Some(row) = row else {
             return Err(self.why_stale(key, None, now).await);
         };
-        self.heard(key, &row, lease, now).await
+        self.heard(key, &row, now).await
     }
 
     /// Gives a claim back: what it finished stays, the rest is free at once. A claim that is gone is no error.
@@ -174,6 +174,8 @@ impl Backfill<'_> {
     ) -> Result<Heard> {
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
+        // The history's foreign key takes this lock too: it must come before the claim's, as everywhere.
+        db::query(&tx, &queries::SHARE, &[&key.job_id]).await?;
         let params: db::Params<'_> = &[&key.job_id, &key.claim_id, &key.epoch, &now];
         let Some(row) = db::query_opt(&tx, &queries::HOLD_CLAIM, params).await? else {
             drop(tx);
@@ -236,14 +238,9 @@ impl Backfill<'_> {
     }
 
     /// What a worker is told after its write, and the folding that its write may make due.
-    async fn heard(
-        &self,
-        key: ClaimKey,
-        row: &Row,
-        lease: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<Heard> {
+    async fn heard(&self, key: ClaimKey, row: &Row, now: DateTime<Utc>) -> Result<Heard> {
         let finished: bool = row.try_get("finished")?;
+        let lease_expires_at: DateTime<Utc> = row.try_get("lease_expires_at")?;
         let mut status: Status = row.try_get::<_, &str>("status")?.parse()?;
         if finished {
             status = self.finish(key, now).await?;
@@ -252,7 +249,7 @@ impl Backfill<'_> {
         }
         Ok(Heard {
             status,
-            lease_expires_at: lease,
+            lease_expires_at,
             finished,
         })
     }
@@ -329,7 +326,7 @@ impl Backfill<'_> {
     }
 }
 
-fn outside_claim(blocks: BlockRange) -> Error {
+pub(super) fn outside_claim(blocks: BlockRange) -> Error {
     Error::invalid(
         "outside_claim",
         format!("blocks {blocks} lie outside of the claim"),

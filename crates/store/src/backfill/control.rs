@@ -108,7 +108,7 @@ impl Backfill<'_> {
         Ok(failed)
     }
 
-    /// One job in its own transaction: asked again under its lock, since it may have been heard of in between.
+    /// Whether the job was failed. Each in its own transaction: asked again under its lock, since it may have been heard of in between.
     async fn fail_if_silent(
         &self,
         id: Uuid,
@@ -123,13 +123,14 @@ impl Backfill<'_> {
             .await?
             .try_get("silent")?;
         // A worker may have finished the last block and died before it could say so.
-        if silent && !complete_if_whole(&tx, id, now).await? {
+        let fails = silent && !complete_if_whole(&tx, id, now).await?;
+        if fails {
             let seconds = (now - since).num_seconds();
             let message = format!("worker lost: nothing was heard for {seconds} seconds");
             end_in_tx(&tx, id, Status::Failed, Some(&message), now).await?;
         }
         tx.commit().await?;
-        Ok(silent)
+        Ok(fails)
     }
 }
 

@@ -93,6 +93,14 @@ impl Backfill<'_> {
         } else {
             self.start_or_join(start, now).await?
         };
+        let client = self.pool.get().await?;
+        db::execute(
+            &client,
+            &queries::REPORT_START,
+            &[&job.id, &start.current_block],
+        )
+        .await?;
+        drop(client);
         self.report(job.id, &progress, now).await
     }
 
@@ -183,7 +191,9 @@ impl Backfill<'_> {
             return Err(leased(id));
         }
         // The holes that errors leave are nowhere on record: committing up to the block would bury them.
-        if let (Some(block), 0) = (progress.current_block, progress.error_count) {
+        if progress.error_count > 0 {
+            db::execute(&tx, &queries::DISTRUST, &[&id]).await?;
+        } else if let Some(block) = progress.current_block {
             db::query_opt(&tx, &queries::COMMIT_BELOW, &[&id, &block, &now]).await?;
         }
         let refusal = change_status(&tx, &locked, wanted, progress, now).await?;
@@ -226,24 +236,12 @@ async fn change_status(
             let message = shorten(message.unwrap_or("the worker gave no reason"));
             end_in_tx(tx, id, Status::Failed, Some(&message), now).await?;
         }
-        Status::Completed if progress.error_count > 0 => {
-            let message = format!(
-                "the worker finished with {} errors: some blocks are missing, and which ones it did not say",
-                progress.error_count
-            );
-            end_in_tx(tx, id, Status::Failed, Some(&message), now).await?;
-            return Ok(Some(Error::conflict(
-                "incomplete",
-                format!("backfill job {id} is not completed but failed: {message}; resume it"),
-            )));
+        Status::Completed if progress.error_count > 0 || job.trusted_below.is_some() => {
+            let refusal = holes(tx, job, progress.error_count, now).await?;
+            return Ok(Some(refusal));
         }
         Status::Completed => {
-            let last = job.blocks.last();
-            let all_said = progress.current_block.is_none_or(|block| block == last)
-                && progress
-                    .blocks_processed
-                    .is_none_or(|count| count >= job.blocks.count() - job.attempt_covered_blocks);
-            if all_said {
+            if says_all(job, progress) {
                 db::execute(tx, &queries::COMMIT_ALL, &[&id, &now]).await?;
             }
             if !complete_if_whole(tx, id, now).await? {
@@ -258,6 +256,44 @@ async fn change_status(
         }
     }
     Ok(None)
+}
+
+/// Whether a worker that says that it is done has said so of every block: by its last block, or by their number.
+fn says_all(job: &Locked, progress: &Progress) -> bool {
+    let blocks_left = job.blocks.count() - job.begun_with_blocks;
+    match (progress.current_block, progress.blocks_processed) {
+        (None, None) => false,
+        (block, processed) => {
+            block.is_none_or(|block| block == job.blocks.last())
+                && processed.is_none_or(|processed| processed >= blocks_left)
+        }
+    }
+}
+
+/// Fails a job whose implicit worker finished with errors, and refuses to call it completed.
+async fn holes(
+    tx: &Transaction<'_>,
+    job: &Locked,
+    errors: i64,
+    now: DateTime<Utc>,
+) -> Result<Error> {
+    let from = get_in_tx(tx, job.id).await?.current_block;
+    let met = if errors > 0 {
+        format!("{errors} errors")
+    } else {
+        "errors before".to_owned()
+    };
+    let message = format!(
+        "the worker finished with {met}: some blocks are missing, and which ones it did not say; start it again at block {from}"
+    );
+    end_in_tx(tx, job.id, Status::Failed, Some(&message), now).await?;
+    Ok(Error::conflict(
+        "incomplete",
+        format!(
+            "backfill job {} is not completed but failed: {message}",
+            job.id
+        ),
+    ))
 }
 
 fn check_block(blocks: &BlockRange, block: Option<i64>) -> Result<()> {

@@ -32,6 +32,23 @@ macro_rules! live {
     };
 }
 
+/// A page of jobs: the rows are picked first, so that only theirs are merged with claims, and not those skipped over.
+macro_rules! select_page {
+    ($where:literal, $order:literal) => {
+        concat!(
+            "select ",
+            job_columns!(),
+            " from (select * from backfill_jobs j ",
+            $where,
+            " order by ",
+            $order,
+            "j.started_at desc, j.id desc limit $1 offset $2) j",
+            live!(),
+            "order by j.started_at desc, j.id desc"
+        )
+    };
+}
+
 macro_rules! select_jobs {
     ($($rest:literal)+) => { concat!("select ", job_columns!(), " from backfill_jobs j", live!(), $($rest),+) };
 }
@@ -87,7 +104,7 @@ pub const GET_EXTERNAL: Statement = Statement {
 /// Jobs, newest start first.
 pub const LIST: Statement = Statement {
     name: "backfill.list",
-    sql: select_jobs!("order by j.started_at desc, j.id desc limit $1 offset $2"),
+    sql: select_page!("", ""),
     params: &[Type::INT8, Type::INT8],
     columns: JOB_COLUMNS,
 };
@@ -95,10 +112,7 @@ pub const LIST: Statement = Statement {
 /// Jobs of one shown status, newest start first.
 pub const LIST_BY_STATUS: Statement = Statement {
     name: "backfill.list_by_status",
-    sql: select_jobs!(
-        "where j.shown_status between $3 and $3
-         order by j.shown_status, j.started_at desc, j.id desc limit $1 offset $2"
-    ),
+    sql: select_page!("where j.shown_status between $3 and $3", "j.shown_status, "),
     params: &[Type::INT8, Type::INT8, Type::TEXT],
     columns: JOB_COLUMNS,
 };
@@ -106,10 +120,7 @@ pub const LIST_BY_STATUS: Statement = Statement {
 /// Jobs of one type, newest start first.
 pub const LIST_BY_TYPE: Statement = Statement {
     name: "backfill.list_by_type",
-    sql: select_jobs!(
-        "where j.job_type between $3 and $3
-         order by j.job_type, j.started_at desc, j.id desc limit $1 offset $2"
-    ),
+    sql: select_page!("where j.job_type between $3 and $3", "j.job_type, "),
     params: &[Type::INT8, Type::INT8, Type::TEXT],
     columns: JOB_COLUMNS,
 };
@@ -117,9 +128,9 @@ pub const LIST_BY_TYPE: Statement = Statement {
 /// Jobs of one type and shown status, newest start first.
 pub const LIST_BY_TYPE_AND_STATUS: Statement = Statement {
     name: "backfill.list_by_type_and_status",
-    sql: select_jobs!(
-        "where j.job_type = $3 and j.shown_status between $4 and $4
-         order by j.shown_status, j.started_at desc, j.id desc limit $1 offset $2"
+    sql: select_page!(
+        "where j.job_type = $3 and j.shown_status between $4 and $4",
+        "j.shown_status, "
     ),
     params: &[Type::INT8, Type::INT8, Type::TEXT, Type::TEXT],
     columns: JOB_COLUMNS,
@@ -174,17 +185,23 @@ pub const INSERT: Statement = Statement {
 };
 
 /// The implicit worker's progress: commits everything below a block. One row, one round trip.
+///
+/// When it waits for a claim being made, the row is looked at again as it is then, but the look for claims keeps its
+/// snapshot and does not see the new one. The epoch, which each claim raises, does: then nothing is changed.
+///
+/// Where the worker met errors before, only what lies below the first of them is committed.
 pub const COMMIT_BELOW: Statement = Statement {
     name: "backfill.commit_below",
     sql: concat!(
         "with j as (
              update backfill_jobs
-             set covered = covered + int8multirange(int8range(start_block, $2)),
-                 progressed_at = case when covered @> int8range(start_block, $2) then progressed_at
+             set covered = covered + int8multirange(int8range(start_block, least($2, trusted_below))),
+                 progressed_at = case when covered @> int8range(start_block, least($2, trusted_below)) then progressed_at
                                       else greatest(progressed_at, $3) end,
                  heard_at = greatest(heard_at, $3), implicit_heard_at = $3
              where id = $1 and status in ('running', 'paused') and $2 between start_block and end_block
                and not exists (select from backfill_claims c where c.job_id = $1 and c.lease_expires_at > $3)
+               and claim_epoch = (select claim_epoch from backfill_jobs where id = $1)
              returning *)
          select ",
         job_columns!(),
@@ -193,6 +210,26 @@ pub const COMMIT_BELOW: Statement = Statement {
     ),
     params: &[Type::UUID, Type::INT8, Type::TIMESTAMPTZ],
     columns: JOB_COLUMNS,
+};
+
+/// The reporter script starts at a block: what it counts, it counts from here. Its earlier errors are forgotten if it goes
+/// back to the first of them; else the holes that they left stay.
+pub const REPORT_START: Statement = Statement {
+    name: "backfill.report_start",
+    sql: "update backfill_jobs
+          set reported_covered_blocks = covered_blocks,
+              trusted_below = case when coalesce($2, start_block) > trusted_below then trusted_below end
+          where id = $1",
+    params: &[Type::UUID, Type::INT8],
+    columns: &[],
+};
+
+/// The implicit worker met errors: from the lowest missing block on, its progress says nothing.
+pub const DISTRUST: Statement = Statement {
+    name: "backfill.distrust",
+    sql: "update backfill_jobs set trusted_below = coalesce(trusted_below, current_block) where id = $1",
+    params: &[Type::UUID],
+    columns: &[],
 };
 
 /// The implicit worker's last word: commits a job whole.
@@ -209,7 +246,8 @@ pub const COMMIT_ALL: Statement = Statement {
 /// Locks a job's row for the transaction.
 pub const LOCK: Statement = Statement {
     name: "backfill.lock",
-    sql: "select job_type, start_block, end_block, status, paused_by, implicit_heard_at, attempt_covered_blocks
+    sql: "select job_type, start_block, end_block, status, paused_by, implicit_heard_at, trusted_below,
+                 coalesce(reported_covered_blocks, attempt_covered_blocks) as begun_with_blocks
           from backfill_jobs where id = $1 for update",
     params: &[Type::UUID],
     columns: &[
@@ -219,7 +257,8 @@ pub const LOCK: Statement = Statement {
         ("status", Type::TEXT),
         ("paused_by", Type::TEXT),
         ("implicit_heard_at", Type::TIMESTAMPTZ),
-        ("attempt_covered_blocks", Type::INT8),
+        ("trusted_below", Type::INT8),
+        ("begun_with_blocks", Type::INT8),
     ],
 };
 
@@ -328,6 +367,9 @@ pub const ALL: &[&Statement] = &[
     &LOCK,
     &JOB_TYPE,
     &TRY_LOCK,
+    &SHARE,
+    &REPORT_START,
+    &DISTRUST,
     &FOLD,
     &CLOSE_CLAIMS,
     &CLOSE_CLAIM,

@@ -6,6 +6,7 @@
 //! * A chunk that fails is tried again with growing pauses, up to a limit; its errors are in the job's history. The
 //!   others go on meanwhile. At the end the job fails, naming what is missing, and can be resumed.
 //! * It can die at any moment. What it recorded is in the ledger; what it held is free when its lease is over.
+//! * A panic in the work is an error of its chunk like any other.
 //! * When a lease is lost, the chunks under way in that claim are dropped: someone else may have them by now.
 //!
 //! The loop talks to a [`Coordinator`]: the store itself, or the HTTP API.
@@ -120,6 +121,12 @@ pub enum Outcome {
         /// The blocks this worker could not do, lowest first.
         blocks: Vec<BlockRange>,
     },
+    /// A chunk's hash contradicted an earlier checkpoint: the job was rewound. Compare its checkpoints with the chain,
+    /// from the highest down, and run again.
+    Reorganised {
+        /// The first block that is missing again.
+        from: i64,
+    },
     /// The job was ended by someone else.
     Ended {
         /// As what.
@@ -147,6 +154,27 @@ where
     Run::new(coordinator, id, options, work, on_event)
         .run(stop)
         .await
+}
+
+/// Asks until the coordinator answers, or was away for too long: for questions that may be asked twice.
+pub async fn patiently<T, F: Future<Output = Result<T>>>(
+    patience: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T> {
+    let started = tokio::time::Instant::now();
+    let mut step = 0;
+    loop {
+        match ask().await {
+            Err(error) if is_transient(&error) && started.elapsed() < patience => {
+                tokio::time::sleep(
+                    pause(Duration::from_millis(100), step).min(Duration::from_secs(3)),
+                )
+                .await;
+                step += 1;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Whether asking again can help: the coordinator is away, or busy.
@@ -182,6 +210,12 @@ impl fmt::Display for Outcome {
                 } else {
                     Ok(())
                 }
+            }
+            Self::Reorganised { from } => {
+                write!(
+                    f,
+                    "the chain was reorganised: the job goes on from block {from}"
+                )
             }
             Self::Ended { status } => write!(f, "the job is {status}"),
         }

@@ -19,7 +19,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -49,6 +49,8 @@ struct Counters {
     timed_out: AtomicU64,
     created: AtomicU64,
     connect_retries: AtomicU64,
+    /// Whether the last attempt to connect failed.
+    failing: AtomicBool,
     connect_failures: [AtomicU64; ConnectCause::ALL.len()],
     closed_idle: AtomicU64,
     closed_aged: AtomicU64,
@@ -165,6 +167,10 @@ impl Pool {
         match error {
             PoolError::Timeout(_) => {
                 self.counters.timed_out.fetch_add(1, Relaxed);
+                // Those before this one in the queue could not connect either: that is what there is to mend.
+                if self.counters.failing.load(Relaxed) {
+                    return connect::unreachable();
+                }
                 Error::unavailable(
                     "pool_exhausted",
                     format!(

@@ -163,10 +163,12 @@ pub(super) const HEARTBEAT: Statement = Statement {
     columns: &[],
 };
 
-/// A runner that stops in good order ends its lease, so that another need not wait for it.
+/// A runner that stops in good order ends its lease, so that another need not wait for it, and gives its attempt back:
+/// five deployments during one long run are no five failures.
 pub(super) const RELEASE: Statement = Statement {
     name: "schedule.release",
-    sql: "update schedule_slots set heartbeat_at = $3, lease_expires_at = $3
+    sql:
+        "update schedule_slots set heartbeat_at = $3, lease_expires_at = $3, attempts = attempts - 1
           where id = $1 and epoch = $2 and state = 'running'",
     params: &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ],
     columns: &[],

@@ -49,6 +49,11 @@ pub(super) fn add(routes: Routes) -> Routes {
             open,
         )
         .add(
+            call(Call::get, "/api/v1/monitoring/backfill/{job_id}/state", read, "Read a job with its attempt and its true state")
+                .answers::<JobState>("the job"),
+            read_state,
+        )
+        .add(
             call(Call::get, "/api/v1/monitoring/backfill/{job_id}/details", read, "Read a job's ledger and history")
                 .answers::<DetailsAnswer>("the job with its ledger, attempts, errors and checkpoints"),
             details,
@@ -137,6 +142,17 @@ async fn open(State(state): State<AppState>, Body(mut body): Body) -> ApiResult<
         job: (&opened.job).into(),
         is_new: opened.is_new,
     }))
+}
+
+async fn read_state(State(app): State<AppState>, path: Path) -> ApiResult<Json<JobState>> {
+    let id = job_id(path)?;
+    let job = app
+        .store
+        .backfill()
+        .get(id)
+        .await?
+        .ok_or_else(|| not_found(id))?;
+    Ok(Json((&job).into()))
 }
 
 async fn details(State(state): State<AppState>, path: Path) -> ApiResult<Json<DetailsAnswer>> {

@@ -88,7 +88,7 @@ pub(super) fn add(routes: Routes) -> Routes {
                 .describe("Another hash than before at this height means a reorganised chain: the job is rewound.")
                 .body::<CheckpointRequest>()
                 .answers::<CheckpointAnswer>("whether the job was rewound, and what to compare next")
-                .refuses(400, "block_outside_job", "the block lies outside of the job")
+                .refuses(400, "outside_claim", "the block lies outside of the claim")
                 .refuses(409, "not_running", "the job has failed"),
             checkpoint,
         )

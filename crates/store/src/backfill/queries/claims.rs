@@ -6,6 +6,7 @@ use crate::db::Statement;
 
 const HEARD_COLUMNS: &[(&str, Type)] = &[
     ("finished", Type::BOOL),
+    ("lease_expires_at", Type::TIMESTAMPTZ),
     ("status", Type::TEXT),
     ("folded_at", Type::TIMESTAMPTZ),
 ];
@@ -16,6 +17,14 @@ pub const TRY_LOCK: Statement = Statement {
     sql: "select true as locked from backfill_jobs where id = $1 and status in ('running', 'paused') for update skip locked",
     params: &[Type::UUID],
     columns: &[("locked", Type::BOOL)],
+};
+
+/// Keeps a job's row from being locked by others for the transaction, as a foreign key does.
+pub const SHARE: Statement = Statement {
+    name: "backfill.share",
+    sql: "select id from backfill_jobs where id = $1 for key share",
+    params: &[Type::UUID],
+    columns: &[("id", Type::UUID)],
 };
 
 /// Folds the finished blocks of all claims into the ledger; the job's row is locked before, in a statement of its own,
@@ -129,16 +138,18 @@ pub const INSERT_CLAIM: Statement = Statement {
     columns: &[("epoch", Type::INT8)],
 };
 
+// Times only go forward, whatever the clock of the server says that the worker reached this time.
+
 /// A worker's finished blocks. Changes nothing when the claim is gone, its epoch is another, its lease is over, or the
 /// blocks lie outside of it.
 pub const RECORD: Statement = Statement {
     name: "backfill.record",
     sql: "update backfill_claims c
-          set done = c.done + int8multirange(int8range($4, $5)), progressed_at = $6, heartbeat_at = $6,
-              lease_expires_at = $7
+          set done = c.done + int8multirange(int8range($4, $5)), progressed_at = greatest(c.progressed_at, $6),
+              heartbeat_at = greatest(c.heartbeat_at, $6), lease_expires_at = greatest(c.lease_expires_at, $7)
           where c.id = $2 and c.job_id = $1 and c.epoch = $3 and c.lease_expires_at > $6
             and int8range($4, $5) <@ c.blocks
-          returning c.done @> c.blocks as finished,
+          returning c.done @> c.blocks as finished, c.lease_expires_at,
                     (select j.status from backfill_jobs j where j.id = c.job_id) as status,
                     (select j.heard_at from backfill_jobs j where j.id = c.job_id) as folded_at",
     params: &[
@@ -156,9 +167,10 @@ pub const RECORD: Statement = Statement {
 /// A worker's sign of life, under the same conditions.
 pub const HEARTBEAT: Statement = Statement {
     name: "backfill.heartbeat",
-    sql: "update backfill_claims c set heartbeat_at = $4, lease_expires_at = $5
+    sql: "update backfill_claims c
+          set heartbeat_at = greatest(c.heartbeat_at, $4), lease_expires_at = greatest(c.lease_expires_at, $5)
           where c.id = $2 and c.job_id = $1 and c.epoch = $3 and c.lease_expires_at > $4
-          returning c.done @> c.blocks as finished,
+          returning c.done @> c.blocks as finished, c.lease_expires_at,
                     (select j.status from backfill_jobs j where j.id = c.job_id) as status,
                     (select j.heard_at from backfill_jobs j where j.id = c.job_id) as folded_at",
     params: &[

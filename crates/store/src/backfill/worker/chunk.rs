@@ -1,11 +1,13 @@
 //! One chunk: work, then record.
 
-use std::{future::Future, time::Duration};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt as _;
 
 use tokio::time::Instant;
 
-use super::{BlockRange, CheckpointOutcome, ClaimKey, Coordinator, Heard, is_transient, pause};
-use crate::error::{Error, Result};
+use super::{BlockRange, CheckpointOutcome, ClaimKey, Coordinator, Heard, is_transient, patiently};
+use crate::error::Error;
 
 /// A piece of work to do.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,36 @@ pub(super) enum Done {
     Failed(String),
     /// Not recorded: the claim is lost, or the coordinator was away for too long.
     Refused(Error),
+    /// Not recorded: its hash contradicted an earlier checkpoint.
+    Reorganised {
+        /// The first block that is missing again.
+        from: i64,
+    },
+}
+
+/// Why a chunk was not recorded.
+enum Refusal {
+    Error(Error),
+    Reorganised { from: i64 },
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Whether a refusal says that the claim is not ours any more.
+fn loses_claim(error: &Error) -> bool {
+    ["stale_lease", "job_final", "not_running", "job_not_found"].contains(&error.code())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the work panicked: {}", text.unwrap_or("without a message"))
 }
 
 /// Does a chunk and records it.
@@ -40,14 +72,24 @@ where
     C: Coordinator,
     F: Future<Output = std::result::Result<Option<String>, String>>,
 {
-    let done = match work.await {
+    let worked = AssertUnwindSafe(work).catch_unwind().await;
+    let done = match worked.unwrap_or_else(|panic| Err(panic_message(panic.as_ref()))) {
         Err(message) => {
             report_error(&coordinator, chunk, &message).await;
             Done::Failed(message)
         }
         Ok(hash) => match record(&coordinator, chunk, hash.as_deref(), patience).await {
             Ok(heard) => Done::Recorded(heard),
-            Err(error) => Done::Refused(error),
+            Err(Refusal::Reorganised { from }) => Done::Reorganised { from },
+            Err(Refusal::Error(error)) if is_transient(&error) || loses_claim(&error) => {
+                Done::Refused(error)
+            }
+            // Doing it again will not help more often than any other failure: it counts as one.
+            Err(Refusal::Error(error)) => {
+                let message = format!("not recorded: {}", error.message());
+                report_error(&coordinator, chunk, &message).await;
+                Done::Failed(message)
+            }
         },
     };
     (chunk, done)
@@ -70,39 +112,15 @@ async fn record<C: Coordinator>(
     chunk: Chunk,
     hash: Option<&str>,
     patience: Duration,
-) -> Result<Heard> {
+) -> std::result::Result<Heard, Refusal> {
     if let Some(hash) = hash {
-        let outcome = retry(patience, || {
+        let outcome = patiently(patience, || {
             coordinator.checkpoint(chunk.key, chunk.blocks.last(), hash)
         })
         .await?;
         if let CheckpointOutcome::Rewound { from, .. } = outcome {
-            return Err(Error::conflict(
-                "rewound",
-                format!("the chain was reorganised: the job goes on from block {from}"),
-            ));
+            return Err(Refusal::Reorganised { from });
         }
     }
-    retry(patience, || coordinator.record(chunk.key, chunk.blocks)).await
-}
-
-/// Asks until the coordinator answers, or was away for too long.
-pub(super) async fn retry<T, F: Future<Output = Result<T>>>(
-    patience: Duration,
-    mut ask: impl FnMut() -> F,
-) -> Result<T> {
-    let started = Instant::now();
-    let mut step = 0;
-    loop {
-        match ask().await {
-            Err(error) if is_transient(&error) && started.elapsed() < patience => {
-                tokio::time::sleep(
-                    pause(Duration::from_millis(100), step).min(Duration::from_secs(3)),
-                )
-                .await;
-                step += 1;
-            }
-            result => return result,
-        }
-    }
+    Ok(patiently(patience, || coordinator.record(chunk.key, chunk.blocks)).await?)
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::{
     BlockRange, Claim, ClaimKey, Claimed, Coordinator, Heard, Job, Options, Outcome, Status, Stop,
     chunk::{self, Chunk, Done},
-    is_transient, pause,
+    is_transient, patiently, pause,
 };
 use crate::error::{Error, Result};
 
@@ -61,6 +62,9 @@ pub enum Event {
     },
 }
 
+/// How long a lease is thought to last until the first claim says it.
+const FIRST_LEASE: Duration = Duration::from_secs(15);
+
 /// A claim of ours.
 struct Held {
     claim: Claim,
@@ -82,6 +86,12 @@ pub(super) struct Run<'a, C, W, E> {
     queue: VecDeque<Chunk>,
     tasks: JoinSet<(Chunk, Done)>,
     lease: Duration,
+    /// When the next heartbeats are due.
+    beat: Instant,
+    /// The first block missing again, when a chunk's hash contradicted a checkpoint.
+    reorganised: Option<i64>,
+    /// Whether it was said that the job is paused.
+    said_paused: bool,
     /// The job's status as last heard.
     status: Status,
     /// Not before, when nothing was free or nobody answered.
@@ -115,7 +125,10 @@ where
             held: HashMap::new(),
             queue: VecDeque::new(),
             tasks: JoinSet::new(),
-            lease: Duration::from_secs(15),
+            lease: FIRST_LEASE,
+            beat: Instant::now() + FIRST_LEASE / 3,
+            reorganised: None,
+            said_paused: false,
             status: Status::Running,
             claim_due: Instant::now(),
             nothing_free: false,
@@ -124,7 +137,6 @@ where
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<Stop>) -> Result<Outcome> {
-        let mut beat = Instant::now() + self.lease / 3;
         loop {
             let stopping = *stop.borrow_and_update();
             if stopping == Stop::Now || (stopping == Stop::Finish && self.tasks.is_empty()) {
@@ -136,7 +148,11 @@ where
             {
                 return Ok(outcome);
             }
-            let wake = self.next_wake(stopping).min(beat);
+            if let Some(from) = self.reorganised {
+                self.give_back().await;
+                return Ok(Outcome::Reorganised { from });
+            }
+            let wake = self.next_wake(stopping).min(self.beat);
             tokio::select! {
                 Some(joined) = self.tasks.join_next() => {
                     // A task that was aborted belongs to a claim that is gone.
@@ -145,9 +161,9 @@ where
                     }
                 }
                 () = tokio::time::sleep_until(wake) => {
-                    if Instant::now() >= beat {
+                    if Instant::now() >= self.beat {
                         self.heartbeat().await;
-                        beat = Instant::now() + self.lease / 3;
+                        self.beat = Instant::now() + self.lease / 3;
                     }
                 }
                 Ok(()) = stop.changed() => {}
@@ -192,11 +208,8 @@ where
     async fn claim(&mut self) -> Result<()> {
         let chunks = i64::try_from(self.options.parallel.saturating_mul(4)).unwrap_or(i64::MAX);
         let size = self.options.chunk.saturating_mul(chunks);
-        match self
-            .coordinator
-            .claim(self.id, &self.options.worker, size)
-            .await
-        {
+        let claim = self.coordinator.claim(self.id, &self.options.worker, size);
+        match in_time(self.lease, claim).await {
             Ok(claimed) => self.take(claimed),
             Err(error) => return self.claim_refused(error).await,
         }
@@ -206,6 +219,7 @@ where
     fn take(&mut self, claimed: Claimed) {
         self.away = None;
         self.lease = claimed.lease;
+        self.beat = self.beat.min(Instant::now() + self.lease / 3);
         self.status = claimed.job.status;
         (self.on_event)(Event::Job(Box::new(claimed.job)));
         self.nothing_free = claimed.claim.is_none();
@@ -214,7 +228,8 @@ where
             let wait = claimed
                 .retry_after
                 .unwrap_or_default()
-                .clamp(Duration::from_millis(100), self.lease / 3);
+                .min(self.lease / 3)
+                .max(Duration::from_millis(100));
             self.claim_due = Instant::now() + wait;
             if self.tasks.is_empty() && self.queue.is_empty() && self.status == Status::Running {
                 (self.on_event)(Event::Waiting {
@@ -250,12 +265,7 @@ where
             return self.is_away(error);
         }
         match error.code() {
-            "not_running" | "job_final" => {
-                let job = self.coordinator.job(self.id).await?.ok_or(error)?;
-                self.status = job.status;
-                (self.on_event)(Event::Job(Box::new(job)));
-                Ok(())
-            }
+            "not_running" | "job_final" => self.ask_status().await,
             "too_many_claims" => {
                 self.claim_due = Instant::now() + self.lease / 3;
                 Ok(())
@@ -287,7 +297,9 @@ where
             let Some(chunk) = self.queue.remove(at) else {
                 return;
             };
-            let work = (self.work)(chunk.blocks, chunk.attempted);
+            let work = self.work.clone();
+            // Called inside the task: a panic is the chunk's, wherever it comes from.
+            let work = async move { work(chunk.blocks, chunk.attempted).await };
             let task = chunk::run(self.coordinator.clone(), chunk, self.options.patience, work);
             let handle = self.tasks.spawn(task);
             if let Some(held) = self.held.get_mut(&chunk.key.claim_id) {
@@ -309,6 +321,10 @@ where
             }
             Done::Failed(message) => {
                 self.retry_later(chunk, message);
+                Ok(())
+            }
+            Done::Reorganised { from } => {
+                self.reorganised = Some(from);
                 Ok(())
             }
             Done::Refused(error) if is_transient(&error) => Err(error),
@@ -371,13 +387,17 @@ where
         }
     }
 
-    /// Renews every lease. An answer that does not come is no loss yet: the lease says when it is.
+    /// Renews every lease, all at once. An answer that does not come is no loss yet: the lease says when it is.
     async fn heartbeat(&mut self) {
-        let keys: Vec<ClaimKey> = self.held.values().map(|held| held.claim.key()).collect();
-        for key in keys {
-            match self.coordinator.heartbeat(key).await {
+        let beats = self.held.values().map(|held| {
+            let key = held.claim.key();
+            let beat = in_time(self.lease, self.coordinator.heartbeat(key));
+            async move { (key, beat.await) }
+        });
+        for (key, answer) in join_all(beats.collect::<Vec<_>>()).await {
+            match answer {
                 Ok(heard) => self.hear(key, &heard),
-                Err(error) if is_transient(&error) => return,
+                Err(error) if is_transient(&error) => {}
                 Err(error) => {
                     self.lose(key, error.message());
                     self.claim_due = Instant::now();
@@ -386,27 +406,34 @@ where
         }
     }
 
+    /// Reads how the job stands.
+    async fn ask_status(&mut self) -> Result<()> {
+        match in_time(self.lease, self.coordinator.job(self.id)).await {
+            Ok(Some(job)) => {
+                self.away = None;
+                self.status = job.status;
+                self.said_paused &= job.status == Status::Paused;
+                (self.on_event)(Event::Job(Box::new(job)));
+                Ok(())
+            }
+            Ok(None) => Err(super::super::not_found(self.id)),
+            Err(error) if is_transient(&error) => self.is_away(error),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Paused: what is under way is finished and recorded, the rest is given back, and then the worker waits.
     async fn wait_paused(&mut self) -> Result<Option<Outcome>> {
         if !self.tasks.is_empty() {
             return Ok(None);
         }
-        if !self.held.is_empty() {
-            self.give_back().await;
+        self.give_back().await;
+        if !std::mem::replace(&mut self.said_paused, true) {
             (self.on_event)(Event::Paused);
         }
-        if Instant::now() < self.claim_due {
-            return Ok(None);
-        }
-        self.claim_due = Instant::now() + Duration::from_secs(1).min(self.lease / 3);
-        match self.coordinator.job(self.id).await {
-            Ok(Some(job)) => {
-                self.status = job.status;
-                (self.on_event)(Event::Job(Box::new(job)));
-            }
-            Ok(None) => return Err(super::super::not_found(self.id)),
-            Err(error) if is_transient(&error) => self.is_away(error)?,
-            Err(error) => return Err(error),
+        if Instant::now() >= self.claim_due {
+            self.claim_due = Instant::now() + Duration::from_secs(1).min(self.lease / 3);
+            self.ask_status().await?;
         }
         Ok(None)
     }
@@ -440,9 +467,9 @@ where
         self.give_back().await;
         let outcome = Outcome::GaveUp { blocks };
         let patience = self.options.patience;
-        if chunk::retry(patience, || self.coordinator.claims_held(self.id)).await? == 0 {
+        if patiently(patience, || self.coordinator.claims_held(self.id)).await? == 0 {
             let message = outcome.to_string();
-            chunk::retry(patience, || self.coordinator.fail(self.id, &message)).await?;
+            patiently(patience, || self.coordinator.fail(self.id, &message)).await?;
         }
         Ok(outcome)
     }
@@ -470,4 +497,16 @@ where
         let claim = asks.then_some(self.claim_due);
         [retry, claim].into_iter().flatten().min().unwrap_or(far)
     }
+}
+
+/// A question that must not hold the heartbeats up: no answer within a third of the lease counts as none.
+async fn in_time<T>(lease: Duration, ask: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(lease / 3, ask)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::unavailable(
+                "no_answer",
+                "the service did not answer in time",
+            ))
+        })
 }

@@ -126,6 +126,14 @@ pub(in crate::db) fn connect_error(error: tokio_postgres::Error) -> Error {
     Error::unavailable("database_unavailable", message).with_source(error)
 }
 
+/// The error of a request whose time was over before a connection could be made.
+pub(super) fn unreachable() -> Error {
+    Error::unavailable(
+        "database_unavailable",
+        "no connection to the database could be made in time; the log has the cause",
+    )
+}
+
 /// The driver's configuration: what the URL says, with our limits.
 pub(super) fn client_config(settings: &DatabaseSettings) -> Result<Config> {
     let mut config: Config = settings.url()?.parse().map_err(|_| {
@@ -200,11 +208,13 @@ impl Connect for Connector {
                 let error = match attempt(&config, self.timeout).await {
                     Ok(made) => {
                         self.counters.created.fetch_add(1, Relaxed);
+                        self.counters.failing.store(false, Relaxed);
                         return Ok(made);
                     }
                     Err(error) => error,
                 };
                 let cause = ConnectCause::of(&error);
+                self.counters.failing.store(true, Relaxed);
                 self.counters.connect_failures[cause as usize].fetch_add(1, Relaxed);
                 if retry == self.retries || !cause.is_transient() {
                     tracing::warn!(%cause, attempts = retry + 1, %error, "could not connect to the database");

@@ -1,0 +1,253 @@
+//! What values may not be, alone and together. Every refusal names its keys.
+
+use tracing::Level;
+
+use super::{
+    BackfillSettings, Config, DatabaseSettings, LogSettings, RedisSettings, ScheduleSettings,
+    ServerSettings,
+};
+use crate::error::{Error, Result};
+
+/// Whether a rule is broken, and what to say then.
+type Rule = (bool, &'static str);
+
+impl Config {
+    /// Refuses values that cannot work or that contradict each other.
+    pub(super) fn check(self) -> Result<Self> {
+        let between_sections: [Rule; 1] = [(
+            self.database.statement_timeout_milliseconds
+                >= self.server.request_timeout_seconds.saturating_mul(1_000),
+            "database.statement_timeout_milliseconds must be below server.request_timeout_seconds: a request would end before its statement does",
+        )];
+        let rules = self
+            .server
+            .rules()
+            .into_iter()
+            .chain(self.database.rules())
+            .chain(self.backfill.rules())
+            .chain(self.schedule.rules())
+            .chain(between_sections);
+        for (broken, message) in rules {
+            refuse_if(broken, message)?;
+        }
+        self.redis.check()?;
+        self.database.check_addresses()?;
+        self.log.check()?;
+        Ok(self)
+    }
+}
+
+fn refuse_if(broken: bool, message: &'static str) -> Result<()> {
+    if broken {
+        Err(Error::invalid("invalid_config", message))
+    } else {
+        Ok(())
+    }
+}
+
+impl ServerSettings {
+    fn rules(&self) -> [Rule; 5] {
+        [
+            (
+                self.max_body_bytes < 1_024,
+                "server.max_body_bytes must be at least 1024",
+            ),
+            (
+                self.request_timeout_seconds == 0,
+                "server.request_timeout_seconds must be at least 1",
+            ),
+            (
+                self.max_connections == 0,
+                "server.max_connections must be at least 1",
+            ),
+            (
+                self.max_requests_in_flight == 0,
+                "server.max_requests_in_flight must be at least 1",
+            ),
+            (
+                self.header_timeout_seconds == 0,
+                "server.header_timeout_seconds must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl DatabaseSettings {
+    fn rules(&self) -> [Rule; 11] {
+        [
+            (self.pool_max == 0, "database.pool_max must be at least 1"),
+            (
+                self.pool_min > self.pool_max,
+                "database.pool_min must not exceed database.pool_max",
+            ),
+            (
+                self.idle_timeout_seconds == 0,
+                "database.idle_timeout_seconds must be at least 1",
+            ),
+            (
+                self.max_lifetime_seconds == 0,
+                "database.max_lifetime_seconds must be at least 1",
+            ),
+            (
+                self.acquire_timeout_milliseconds == 0,
+                "database.acquire_timeout_milliseconds must be at least 1",
+            ),
+            (
+                self.connect_timeout_milliseconds == 0,
+                "database.connect_timeout_milliseconds must be at least 1",
+            ),
+            (
+                self.connect_retries > 10,
+                "database.connect_retries must not exceed 10: callers wait meanwhile",
+            ),
+            (
+                self.acquire_timeout_milliseconds < self.longest_connect_milliseconds(),
+                "database.acquire_timeout_milliseconds must leave room for all attempts to connect: database.connect_timeout_milliseconds for each of 1 + database.connect_retries, and one and a half times the doubling database.connect_backoff_milliseconds between them",
+            ),
+            (
+                self.pool_log_interval_seconds == 0,
+                "database.pool_log_interval_seconds must be at least 1",
+            ),
+            (
+                self.statement_timeout_milliseconds == 0,
+                "database.statement_timeout_milliseconds must be at least 1",
+            ),
+            (
+                self.lock_timeout_milliseconds == 0
+                    || self.lock_timeout_milliseconds > self.statement_timeout_milliseconds,
+                "database.lock_timeout_milliseconds must be at least 1 and not exceed database.statement_timeout_milliseconds",
+            ),
+        ]
+    }
+
+    /// How long connecting takes when every attempt uses its time up and every pause its jitter.
+    fn longest_connect_milliseconds(&self) -> u64 {
+        let attempts = u64::from(self.connect_retries) + 1;
+        let doublings = 2_u64.saturating_pow(self.connect_retries) - 1;
+        let pauses = self.connect_backoff_milliseconds.saturating_mul(doublings);
+        self.connect_timeout_milliseconds
+            .saturating_mul(attempts)
+            .saturating_add(pauses.saturating_mul(3) / 2)
+    }
+
+    /// The addresses are looked at now, not when they are first used; they are never shown.
+    fn check_addresses(&self) -> Result<()> {
+        for (name, url) in [
+            ("database.url", &self.url),
+            ("database.admin_url", &self.admin_url),
+        ] {
+            let Some(url) = url else { continue };
+            let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {
+                Error::invalid(
+                    "invalid_config",
+                    format!("{name} must look like postgresql://user:password@host:port/database"),
+                )
+            })?;
+            if parsed.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+                return Err(Error::invalid(
+                    "invalid_config",
+                    format!(
+                        "{name} asks for TLS (sslmode=require), which this version does not speak: leave sslmode out and keep the connection on a private network"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BackfillSettings {
+    fn rules(&self) -> [Rule; 6] {
+        [
+            (
+                self.lease_seconds < 3,
+                "backfill.lease_seconds must be at least 3: a worker's heartbeat comes three times a lease",
+            ),
+            (
+                self.silence_seconds <= self.lease_seconds,
+                "backfill.silence_seconds must exceed backfill.lease_seconds: a job would fail while a worker still holds its lease",
+            ),
+            (
+                self.max_claim_blocks < 1,
+                "backfill.max_claim_blocks must be at least 1",
+            ),
+            (
+                self.max_claims_per_job < 1,
+                "backfill.max_claims_per_job must be at least 1",
+            ),
+            (
+                self.max_errors_per_job < 1,
+                "backfill.max_errors_per_job must be at least 1",
+            ),
+            (
+                self.max_checkpoints_per_job < 1,
+                "backfill.max_checkpoints_per_job must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl ScheduleSettings {
+    fn rules(&self) -> [Rule; 5] {
+        [
+            (
+                self.tick_seconds == 0,
+                "schedule.tick_seconds must be at least 1",
+            ),
+            (
+                self.lease_seconds < 3,
+                "schedule.lease_seconds must be at least 3: a runner's heartbeat comes three times a lease",
+            ),
+            (
+                self.max_attempts < 1,
+                "schedule.max_attempts must be at least 1",
+            ),
+            (
+                self.retry_backoff_seconds == 0,
+                "schedule.retry_backoff_seconds must be at least 1",
+            ),
+            (
+                self.history_days < 1,
+                "schedule.history_days must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl RedisSettings {
+    fn check(&self) -> Result<()> {
+        const SCHEMES: [&str; 3] = ["redis://", "unix://", "redis+unix://"];
+        refuse_if(
+            self.response_timeout_milliseconds == 0,
+            "redis.response_timeout_milliseconds must be at least 1",
+        )?;
+        let Some(url) = self.url.as_ref().map(super::Secret::expose) else {
+            return Ok(());
+        };
+        refuse_if(
+            url.starts_with("rediss://"),
+            "redis.url asks for TLS (rediss://), which this version does not speak: use redis:// on a private network",
+        )?;
+        refuse_if(
+            !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) || url::Url::parse(url).is_err(),
+            "redis.url must look like redis://:password@host:port/0 or unix:///path",
+        )
+    }
+}
+
+impl LogSettings {
+    /// A bare word is a level or a mistake: the log's own reader takes it for a module's name, and logs nothing else.
+    fn check(&self) -> Result<()> {
+        let is_level =
+            |word: &str| word.eq_ignore_ascii_case("off") || word.parse::<Level>().is_ok();
+        let wrong = self
+            .level
+            .split(',')
+            .map(str::trim)
+            .any(|word| !word.contains('=') && !is_level(word));
+        refuse_if(
+            wrong,
+            "log.level must be error, warn, info, debug or trace, or a filter such as info,utxoiq_store=debug",
+        )
+    }
+}
