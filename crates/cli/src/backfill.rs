@@ -11,6 +11,7 @@ use serde_json::Value;
 use utxoiq_store_server::api::backfill::wire;
 use uuid::Uuid;
 
+use crate::output::{out, outln};
 use crate::{
     Context,
     client::{Api, Connection},
@@ -181,16 +182,15 @@ async fn post<T: serde::de::DeserializeOwned>(args: &Named, call: &str) -> anyho
 }
 
 /// Prints an answer, as JSON or for people.
-#[allow(clippy::print_stdout)] // the answer
 fn print(
     json: bool,
     answer: &impl serde::Serialize,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(answer)?);
+        outln!("{}", serde_json::to_string_pretty(answer)?);
     } else {
-        print!("{}", text());
+        out!("{}", text());
     }
     Ok(())
 }

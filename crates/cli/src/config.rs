@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use utxoiq_store::config::Config;
 
 use crate::Context;
+use crate::output::{out, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -15,13 +16,12 @@ pub enum Command {
     Check,
 }
 
-#[allow(clippy::print_stdout)] // the answer
 pub fn run(command: &Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Example => print!("{}", Config::example()),
+        Command::Example => out!("{}", Config::example()),
         Command::Check => {
             context.config.database.url()?;
-            println!("the configuration is valid");
+            outln!("the configuration is valid");
         }
     }
     Ok(ExitCode::SUCCESS)

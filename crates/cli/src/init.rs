@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use utxoiq_store::db::roles;
 
 use crate::Context;
+use crate::output::{out, outln};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -15,20 +16,19 @@ pub struct Args {
     print: bool,
 }
 
-#[allow(clippy::print_stdout)] // the answer
 pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     if args.print {
-        print!("{}", roles::sql(&database_of(url)?));
+        out!("{}", roles::sql(&database_of(url)?));
         return Ok(ExitCode::SUCCESS);
     }
     roles::init(url).await?;
-    println!(
+    outln!(
         "the roles are there: {}, {}",
         roles::OWNER,
         roles::LOGIN.join(", ")
     );
-    println!(
+    outln!(
         "next: give those that log in a password (psql: \\password {}), then `utxoiq-store migrate up`",
         roles::APP
     );

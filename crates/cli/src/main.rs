@@ -7,6 +7,7 @@ mod config;
 mod init;
 mod migrate;
 mod openapi;
+mod output;
 mod schedule;
 mod serve;
 mod token;
@@ -61,16 +62,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
+        // As for any program whose reader went away.
+        Err(error) if output::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say_error(&error);
+            output::note(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
-}
-
-#[allow(clippy::print_stderr)] // the place where the binary tells a person what went wrong
-fn say_error(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

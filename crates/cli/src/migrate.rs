@@ -8,6 +8,7 @@ use utxoiq_store::{
 };
 
 use crate::Context;
+use crate::output::{out, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -76,12 +77,11 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
     }
 }
 
-#[allow(clippy::print_stdout)] // the answer
 async fn up(source: &Source, context: &Context) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     let applied = source.migrator()?.up(url, &SystemClock).await?;
     for migration in &applied {
-        println!(
+        outln!(
             "applied {:04}_{} in {} ms",
             migration.number,
             migration.name,
@@ -89,37 +89,35 @@ async fn up(source: &Source, context: &Context) -> anyhow::Result<ExitCode> {
         );
     }
     if applied.is_empty() {
-        println!("nothing is pending");
+        outln!("nothing is pending");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[allow(clippy::print_stdout)] // the answer
 async fn down(allow_data_loss: bool, context: &Context) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     let options = DownOptions { allow_data_loss };
     let Some(done) = Migrator::embedded()?.down(url, options).await? else {
-        println!("nothing is applied");
+        outln!("nothing is applied");
         return Ok(ExitCode::SUCCESS);
     };
-    println!("rolled back {:04}_{}", done.number, done.name);
+    outln!("rolled back {:04}_{}", done.number, done.name);
     for loss in &done.lost {
-        println!("  lost {loss}");
+        outln!("  lost {loss}");
     }
     if !done.drift.is_empty() {
-        println!("the schema is not what it was before that migration:");
+        outln!("the schema is not what it was before that migration:");
         for line in &done.drift {
-            println!("  {line}");
+            outln!("  {line}");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[allow(clippy::print_stdout)] // the answer
 async fn status(check: bool, source: &Source, context: &Context) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     let status = source.migrator()?.status(url).await?;
-    print!("{}", render(&status));
+    out!("{}", render(&status));
     let code = if check && !status.is_clean() { 2 } else { 0 };
     Ok(ExitCode::from(code))
 }
@@ -173,32 +171,30 @@ fn render(status: &Status) -> String {
     text
 }
 
-#[allow(clippy::print_stdout)] // the answer
 fn draft(name: &str, dir: &std::path::Path) -> anyhow::Result<ExitCode> {
     for path in new_pair(dir, name, SystemClock.now())? {
-        println!("{}", path.display());
+        outln!("{}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[allow(clippy::print_stdout)] // the answer
 fn check(source: &Source, rules: bool) -> anyhow::Result<ExitCode> {
     if rules {
         for rule in lint::RULES {
-            println!("{}\n    {}", rule.name, rule.advice);
+            outln!("{}\n    {}", rule.name, rule.advice);
         }
         return Ok(ExitCode::SUCCESS);
     }
     let migrator = source.migrator()?;
     let findings = lint::lint(migrator.migrations());
     for finding in &findings {
-        println!("{finding}");
+        outln!("{finding}");
     }
     if findings.is_empty() {
-        println!("{} migrations, nothing unsafe", migrator.migrations().len());
+        outln!("{} migrations, nothing unsafe", migrator.migrations().len());
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
+    outln!(
         "{} findings; waive one with `-- utxoiq: allow <rule> because <reason>` before its statement",
         findings.len()
     );

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use crate::output::out;
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-#[allow(clippy::print_stdout)] // the answer
 #[allow(clippy::unnecessary_wraps)] // as every subcommand
 pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {
-    print!("{}", utxoiq_store_server::openapi::json());
+    out!("{}", utxoiq_store_server::openapi::json());
     Ok(ExitCode::SUCCESS)
 }

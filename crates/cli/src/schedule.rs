@@ -11,6 +11,7 @@ use utxoiq_store::{
 };
 
 use crate::Context;
+use crate::output::{note, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -45,8 +46,8 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
             show_status(&scheduler.status(now).await?, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { task } => Ok(show_outcomes(&[scheduler.run_now(&task, now).await?])),
-        Command::Tick => Ok(show_outcomes(&scheduler.tick(now).await?)),
+        Command::Run { task } => show_outcomes(&[scheduler.run_now(&task, now).await?]),
+        Command::Tick => show_outcomes(&scheduler.tick(now).await?),
     }
 }
 
@@ -62,15 +63,14 @@ fn few_connections(config: Config) -> Config {
 }
 
 /// One line a slot; the exit code says whether all are done.
-#[allow(clippy::print_stdout)] // the answer
-fn show_outcomes(outcomes: &[SlotOutcome]) -> ExitCode {
+fn show_outcomes(outcomes: &[SlotOutcome]) -> anyhow::Result<ExitCode> {
     for outcome in outcomes {
-        println!("{}", line_of(outcome));
+        outln!("{}", line_of(outcome));
     }
     if outcomes.iter().all(|outcome| outcome.result.is_success()) {
-        ExitCode::SUCCESS
+        Ok(ExitCode::SUCCESS)
     } else {
-        ExitCode::FAILURE
+        Ok(ExitCode::FAILURE)
     }
 }
 
@@ -104,14 +104,14 @@ fn line_of(outcome: &SlotOutcome) -> String {
 #[allow(clippy::print_stdout, clippy::print_stderr)] // the answer, and a note where there is none
 fn show_status(tasks: &[TaskStatus], json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(tasks)?);
+        outln!("{}", serde_json::to_string_pretty(tasks)?);
         return Ok(());
     }
     if tasks.is_empty() {
-        eprintln!("there are no scheduled tasks");
+        note("there are no scheduled tasks");
     }
     for task in tasks {
-        println!("{}", status_line(task));
+        outln!("{}", status_line(task));
     }
     Ok(())
 }
@@ -197,7 +197,7 @@ mod tests {
         let bad = SlotResult::Abandoned {
             reason: "lost".into(),
         };
-        let code = |outcomes: &[SlotOutcome]| format!("{:?}", show_outcomes(outcomes));
+        let code = |outcomes: &[SlotOutcome]| format!("{:?}", show_outcomes(outcomes).unwrap());
         assert_eq!(code(&[]), format!("{:?}", ExitCode::SUCCESS));
         assert_eq!(
             code(&[outcome(0, good())]),

@@ -7,6 +7,7 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -37,6 +38,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         config.server.listen = listen;
     }
     let mut stop_signals = StopSignals::new()?;
+    raise_descriptor_limit(config.server.max_connections);
     let address = config.server.listen;
     let store = Store::open(config)?;
     let listener = TcpListener::bind(address).await.with_context(|| {
@@ -86,6 +88,34 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     store.pool().close();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every connection takes a file descriptor, and the usual soft limit is below the connections that are allowed: without
+/// room the process could not even answer whether it lives.
+fn raise_descriptor_limit(max_connections: usize) {
+    const OTHERS: u64 = 128; // the pool, the log, Redis, and some to spare
+    let wanted = u64::try_from(max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHERS);
+    let limit = getrlimit(Resource::Nofile);
+    let raised = limit
+        .maximum
+        .map_or(wanted, |maximum| maximum.min(wanted))
+        .max(limit.current.unwrap_or(wanted));
+    let new = Rlimit {
+        current: Some(raised),
+        maximum: limit.maximum,
+    };
+    let in_force = if setrlimit(Resource::Nofile, new).is_ok() {
+        raised
+    } else {
+        limit.current.unwrap_or(raised)
+    };
+    if in_force < wanted {
+        tracing::warn!(
+            "{in_force} file descriptors are too few for server.max_connections = {max_connections}: raise the limit (ulimit -Hn) to {wanted} or lower the setting"
+        );
+    }
 }
 
 /// Refuses a schema that this program cannot use; lets a database that is away pass.

@@ -12,6 +12,7 @@ use utxoiq_store::{
 };
 
 use crate::Context;
+use crate::output::{self, note, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -58,7 +59,7 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
         Command::List { json } => list(tokens, json, now).await?,
         Command::Revoke { name_or_id } => {
             let token = tokens.revoke(&name_or_id, now).await?;
-            note(&format!("token {} ({}) is revoked", token.name, token.id));
+            note(format!("token {} ({}) is revoked", token.name, token.id));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -74,7 +75,6 @@ fn administrative(settings: &DatabaseSettings) -> anyhow::Result<DatabaseSetting
     })
 }
 
-#[allow(clippy::print_stdout)] // the answer
 async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow::Result<()> {
     let expires_at = args
         .expires_in_days
@@ -95,11 +95,16 @@ async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow:
         || "does not expire".to_owned(),
         |end| format!("works until {}", short(end)),
     );
-    note(&format!(
+    note(format!(
         "token {} ({}) {end}; it is shown this once:",
         token.name, token.id
     ));
-    println!("{}", secret.expose());
+    if let Err(error) = output::write(format_args!("{}\n", secret.expose())) {
+        // Nobody has it, and nobody ever will: it must not go on working.
+        tokens.revoke(&token.id.to_string(), now).await?;
+        note("the token could not be shown, and is revoked");
+        return Err(error.into());
+    }
     Ok(())
 }
 
@@ -120,11 +125,10 @@ fn operator() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-#[allow(clippy::print_stdout)] // the answer
 async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Result<()> {
     let tokens = tokens.list().await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&tokens)?);
+        outln!("{}", serde_json::to_string_pretty(&tokens)?);
         return Ok(());
     }
     if tokens.is_empty() {
@@ -132,7 +136,7 @@ async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Res
     }
     for token in tokens {
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-        println!(
+        outln!(
             "{}  {}  {}  subject {}  used {}  {}",
             token.id,
             token.name,
@@ -156,9 +160,4 @@ fn state(token: &Token, now: DateTime<Utc>) -> String {
 
 fn short(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%MZ").to_string()
-}
-
-#[allow(clippy::print_stderr)] // for people; standard output is for the answer
-fn note(text: &str) {
-    eprintln!("{text}");
 }

@@ -190,7 +190,7 @@ impl ApiError {
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => (
                 "unsupported_media_type",
-                "send the body as JSON with the header Content-Type: application/json",
+                "send the body as plain JSON with the header Content-Type: application/json, not compressed",
             ),
             StatusCode::INTERNAL_SERVER_ERROR => (
                 "internal",

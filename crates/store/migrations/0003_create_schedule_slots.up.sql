@@ -44,7 +44,7 @@ create table schedule_slots (
     constraint schedule_slots_state_known check (state in ('running', 'succeeded', 'failed')),
     constraint schedule_slots_epoch_positive check (epoch > 0),
     constraint schedule_slots_runner_length check (char_length(runner) between 1 and 200),
-    constraint schedule_slots_attempts_not_negative check (attempts >= 0) -- 0: given back before it was over,
+    constraint schedule_slots_attempts_not_negative check (attempts >= 0), -- 0: given back before it was over
     constraint schedule_slots_missed_not_negative check (missed >= 0),
     constraint schedule_slots_error_length check (char_length(error) <= 2000),
     constraint schedule_slots_running_has_a_lease check ((state = 'running') = (lease_expires_at is not null)),

@@ -215,6 +215,17 @@ impl From<tokio_postgres::Error> for Error {
                 "database_read_only",
                 "the database accepts no writes now; send the request again later",
             ),
+            Some(
+                &(SqlState::UNDEFINED_TABLE
+                | SqlState::UNDEFINED_COLUMN
+                | SqlState::UNDEFINED_FUNCTION),
+            ) => Self::unavailable(
+                "schema_mismatch",
+                "the database's schema is not the one this program needs: run utxoiq-store migrate up",
+            ),
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Self::internal(
+                "the database role may not do this: check that the address names the right role, and that utxoiq-store init was run on this database",
+            ),
             Some(state)
                 if ["08", "53", "57"].contains(&state.code().get(..2).unwrap_or_default()) =>
             {

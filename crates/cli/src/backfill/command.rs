@@ -2,11 +2,15 @@
 
 use std::{
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    task::JoinHandle,
+};
 use utxoiq_store::backfill::BlockRange;
 
 /// How much of what a command says on standard error is kept for the job's history, from the end.
@@ -82,14 +86,13 @@ impl Template {
             .spawn()
             .map_err(|error| format!("{program} could not be started: {error}"))?;
         let _group = Group(child.id());
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (printed, said, status) = tokio::join!(
-            tail(out, Output::Taken),
-            tail(err, Output::Shown),
-            child.wait()
-        );
-        let status =
-            status.map_err(|error| format!("{program} could not be waited for: {error}"))?;
+        let mut printed = Tail::of(child.stdout.take(), Output::Taken);
+        let mut said = Tail::of(child.stderr.take(), Output::Shown);
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| format!("{program} could not be waited for: {error}"))?;
+        let (printed, said) = tokio::join!(printed.finish(), said.finish());
         Ok((status, printed, said))
     }
 }
@@ -120,25 +123,72 @@ fn fill(word: &str, blocks: BlockRange) -> String {
         .replace("{block}", &blocks.last().to_string())
 }
 
-/// Reads to the end, keeping the last bytes.
-async fn tail(stream: Option<impl AsyncRead + Unpin>, output: Output) -> String {
+/// How long what a command said is waited for after its end: a child of its that goes on may hold the stream open.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// The last bytes of a stream, read while the command runs.
+struct Tail {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Tail {
+    fn of(stream: Option<impl AsyncRead + Unpin + Send + 'static>, output: Output) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let reading = tokio::spawn(read(stream, output, Arc::clone(&kept)));
+        Self { kept, reading }
+    }
+
+    async fn finish(&mut self) -> String {
+        let _ = tokio::time::timeout(DRAIN, &mut self.reading).await;
+        let kept = lock(&self.kept);
+        let from = kept.len().saturating_sub(KEPT_BYTES);
+        String::from_utf8_lossy(&kept[from..]).trim().to_owned()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>, output: Output, kept: Arc<Mutex<Vec<u8>>>) {
     let Some(mut stream) = stream else {
-        return String::new();
+        return;
     };
-    let mut kept = Vec::new();
     let mut buffer = [0; 4_096];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         let read = &buffer[..count];
         if output == Output::Shown {
-            let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), read);
+            pass_on(read);
         }
+        let mut kept = lock(&kept);
         kept.extend_from_slice(read);
         if kept.len() > 2 * KEPT_BYTES {
-            kept.drain(..kept.len() - KEPT_BYTES);
+            let surplus = kept.len() - KEPT_BYTES;
+            kept.drain(..surplus);
         }
     }
-    let from = kept.len().saturating_sub(KEPT_BYTES);
-    String::from_utf8_lossy(&kept[from..]).trim().to_owned()
+}
+
+/// Shows what a command says on our standard error, through a thread of its own: a terminal that was stopped, or a pager
+/// that is not read, must hold up no heartbeat. What it does not take in time is left out.
+fn pass_on(bytes: &[u8]) {
+    static SHOWN: LazyLock<SyncSender<Vec<u8>>> = LazyLock::new(|| {
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(256);
+        std::thread::spawn(move || {
+            for bytes in receiver {
+                let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), &bytes);
+            }
+        });
+        sender
+    });
+    let _ = SHOWN.try_send(bytes.to_vec());
 }
 
 fn describe(status: ExitStatus, said: &str) -> String {
@@ -200,6 +250,21 @@ mod tests {
         assert!(
             error.contains("./no-such-program could not be started"),
             "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_child_that_holds_the_stream_open_does_not_hold_the_chunk() {
+        let started = std::time::Instant::now();
+        assert!(
+            template(&["sh", "-c", "sleep 30 & exit 0"])
+                .run(BLOCKS)
+                .await
+                .is_ok()
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "the chunk waited for the child"
         );
     }
 

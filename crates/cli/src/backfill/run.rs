@@ -13,7 +13,10 @@ use utxoiq_store::{
 use utxoiq_store_server::api::backfill::wire;
 
 use super::{Work, command::Template, watch::Progress};
-use crate::client::{Api, Connection};
+use crate::{
+    client::{Api, Connection},
+    output,
+};
 
 /// The exit code of a run that was told to stop, as shells have it for an interrupted program.
 const STOPPED: u8 = 130;
@@ -63,8 +66,12 @@ impl Args {
             Duration::try_from_secs_f64(value)
                 .map_err(|_| anyhow::anyhow!("--{name} must be a number of seconds"))
         };
+        let worker = self.worker.clone().unwrap_or_else(default_worker);
+        if worker.trim().is_empty() || worker.chars().count() > 200 {
+            anyhow::bail!("--worker must have 1 to 200 characters");
+        }
         Ok(Options {
-            worker: self.worker.clone().unwrap_or_else(default_worker),
+            worker,
             chunk: self.chunk,
             parallel: usize::from(self.parallel),
             tries: self.tries,
@@ -243,18 +250,13 @@ fn stop_on_signals() -> watch::Receiver<Stop> {
             }
             stop.send_replace(next);
             if next == Stop::Finish {
-                tell("finishing what is under way; once more to end it now");
+                output::note("finishing what is under way; once more to end it now");
             }
         }
         // Kept, so that the receivers do not see it closed.
         std::future::pending::<()>().await;
     });
     stopped
-}
-
-#[allow(clippy::print_stderr)] // beside the progress bar, which is not at hand in the signals' task
-fn tell(line: &str) {
-    eprintln!("{line}");
 }
 
 fn show(progress: &Progress, event: &Event) {

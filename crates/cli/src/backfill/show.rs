@@ -1,5 +1,6 @@
 //! Jobs for people.
 
+use crate::output::plain;
 use chrono::{DateTime, SecondsFormat, Utc};
 use utxoiq_store_server::api::backfill::wire::{DetailsAnswer, Gap, Job, JobState, Range};
 
@@ -27,7 +28,7 @@ pub fn jobs(jobs: &[Job]) -> String {
         text.push_str(&format!(
             "{:<36}  {:<12}  {:<9}  {:>6}%  {:<23}  {:<20}  {}\n",
             job.id.to_string(),
-            job.job_type,
+            plain(&job.job_type),
             job.status,
             job.progress_percentage,
             format!("{}-{}", job.start_block, job.end_block),
@@ -43,7 +44,7 @@ pub fn job(state: &JobState) -> String {
     let job = &state.job;
     let mut lines = vec![
         ("job", job.id.to_string()),
-        ("type", job.job_type.clone()),
+        ("type", plain(&job.job_type)),
         ("status", state.state.clone()),
         (
             "blocks",
@@ -76,7 +77,7 @@ pub fn job(state: &JobState) -> String {
         lines.push(("ended", time(at)));
     }
     if let Some(error) = &job.error_message {
-        lines.push(("error", error.clone()));
+        lines.push(("error", plain(error)));
     }
     let mut text = String::new();
     for (name, value) in lines {
@@ -86,7 +87,8 @@ pub fn job(state: &JobState) -> String {
 }
 
 fn by(who: Option<&str>) -> String {
-    who.map(|who| format!(" by {who}")).unwrap_or_default()
+    who.map(|who| format!(" by {}", plain(who)))
+        .unwrap_or_default()
 }
 
 /// What is missing.
@@ -101,7 +103,7 @@ pub fn gaps(gaps: &[Gap]) -> String {
     let mut text = format!("missing: {blocks} blocks in {} ranges\n", gaps.len());
     for gap in gaps.iter().take(SHOWN) {
         let holder = match (&gap.claimed_by, gap.lease_expires_at) {
-            (Some(worker), Some(until)) => format!("  at {worker} until {}", time(until)),
+            (Some(worker), Some(until)) => format!("  at {} until {}", plain(worker), time(until)),
             _ => String::new(),
         };
         text.push_str(&format!(
@@ -132,7 +134,7 @@ pub fn details(details: &DetailsAnswer) -> String {
                 time(attempt.started_at),
                 maybe_time(attempt.ended_at),
                 attempt.outcome.as_deref().unwrap_or("under way"),
-                attempt.error_message.as_deref().unwrap_or_default(),
+                plain(attempt.error_message.as_deref().unwrap_or_default()),
             ));
         }
     }
@@ -144,8 +146,8 @@ pub fn details(details: &DetailsAnswer) -> String {
                 time(error.occurred_at),
                 error.blocks.as_ref().map_or_else(|| "-".to_owned(), range),
                 error.attempted,
-                error.worker,
-                error.message.lines().next().unwrap_or_default(),
+                plain(&error.worker),
+                plain(error.message.lines().next().unwrap_or_default()),
             ));
         }
         more(&mut text, details.errors.len());

@@ -9,7 +9,10 @@ use utxoiq_store::{
 };
 use uuid::Uuid;
 
-use crate::client::{Api, Connection};
+use crate::{
+    client::{Api, Connection},
+    output::{note, plain},
+};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -90,7 +93,7 @@ impl Progress {
         let total = u64::try_from(job.blocks.count()).unwrap_or(0);
         self.bar.set_length(total);
         self.bar
-            .set_prefix(format!("{} {}", job.job_type, job.blocks));
+            .set_prefix(format!("{} {}", plain(&job.job_type), job.blocks));
         self.bar
             .set_position(u64::try_from(job.covered_blocks).unwrap_or(0));
         self.bar.set_message(state(job));
@@ -116,9 +119,8 @@ impl Progress {
     }
 
     /// Prints a line beside the bar.
-    #[allow(clippy::print_stderr)] // progress is no answer
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| note(line));
     }
 
     /// Prints the job's end, and gives the exit code for it.
@@ -127,7 +129,7 @@ impl Progress {
         let error = job
             .error_message
             .as_deref()
-            .map(|error| format!(": {error}"))
+            .map(|error| format!(": {}", plain(error)))
             .unwrap_or_default();
         self.say(&format!(
             "job {} {}, {} of {} blocks{error}",

@@ -136,7 +136,7 @@ async fn ctrl_c_finishes_what_is_under_way_and_gives_the_rest_back() {
 
 #[tokio::test]
 async fn pause_resume_and_cancel_steer_a_worker() {
-    let service = Service::start(&[("BACKFILL__LEASE_SECONDS", "2")]).await;
+    let service = Service::start(&[("BACKFILL__LEASE_SECONDS", "3")]).await;
     let journal = service.path("journal");
     let script = service.script(
         "fetch.sh",
@@ -191,7 +191,7 @@ async fn pause_resume_and_cancel_steer_a_worker() {
 /// Two workers as processes, the first frozen past its lease: the second does its part, and the first lands nothing.
 #[tokio::test]
 async fn a_frozen_worker_that_thaws_after_its_lease_records_nothing_of_what_others_took() {
-    let service = Service::start(&[("BACKFILL__LEASE_SECONDS", "2")]).await;
+    let service = Service::start(&[("BACKFILL__LEASE_SECONDS", "3")]).await;
     let script = service.script("fetch.sh", "sleep 0.05");
     let args = run(&[
         "--chunk",

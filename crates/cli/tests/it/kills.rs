@@ -68,7 +68,7 @@ async fn a_job_survives_kill_9_of_worker_server_and_database() {
     let kills = i64::try_from(urls::scale(6, 60)).unwrap();
     let seed = urls::seed();
     let mut random = StdRng::seed_from_u64(seed);
-    let mut service = Service::start(&[("BACKFILL__LEASE_SECONDS", "2")]).await;
+    let mut service = Service::start(&[("BACKFILL__LEASE_SECONDS", "3")]).await;
     let journal = service.path("journal");
     let script = service.script(
         "fetch.sh",

@@ -42,5 +42,5 @@ async fn what_is_not_finished_within_the_grace_period_is_cut_off() {
     stop.send(()).unwrap();
     served.await.unwrap();
     assert!(slow.await.unwrap().is_err());
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(10));
 }

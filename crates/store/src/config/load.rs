@@ -1,6 +1,6 @@
 //! Where values come from, and in which order.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 use super::{
     Config, Setting,
@@ -21,7 +21,7 @@ impl Loader {
     /// The values of a TOML file.
     pub fn file(self, path: &Path) -> Result<Self> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read(path).map_err(|error| {
             Error::invalid(
                 "invalid_config",
                 format!("the configuration file {shown} could not be read: {error}"),
@@ -72,7 +72,9 @@ impl Loader {
             match known.get(&name) {
                 Some(_) if value.is_empty() => {}
                 Some(setting) => self.set(setting, env_value(setting, value)),
-                None if name.starts_with(ENV_PREFIX) && name.contains("__") => {
+                None if name.starts_with(ENV_PREFIX)
+                    && (name.contains("__") || is_almost(&name, &known)) =>
+                {
                     return Err(unknown(&name));
                 }
                 None => {}
@@ -95,6 +97,25 @@ impl Loader {
             section.insert(setting.key.to_owned(), value);
         }
     }
+}
+
+/// A file of a megabyte at most: settings take a hundredth of it.
+fn read(path: &Path) -> std::io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?
+        .take(MOST + 1)
+        .read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MOST) {
+        Ok(text)
+    } else {
+        Err(std::io::Error::other("it is larger than 1 MiB"))
+    }
+}
+
+/// Whether a variable would be a setting's with two underscores in the right place.
+fn is_almost(name: &str, known: &BTreeMap<String, &Setting>) -> bool {
+    known.keys().any(|known| known.replace("__", "_") == name)
 }
 
 /// A variable's text as the type its setting has: text stays text, whatever it looks like.
@@ -212,6 +233,45 @@ mod tests {
         assert!(
             refusal("[backfill]\nsilence_seconds = 15", &[]).contains("backfill.lease_seconds")
         );
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_at_the_start_by_name() {
+        for (name, value) in [
+            ("UTXOIQ_STORE_BACKFILL__MAX_CLAIM_BLOCKS", "-1"),
+            ("UTXOIQ_STORE_BACKFILL__MAX_CLAIMS_PER_JOB", "0"),
+            ("UTXOIQ_STORE_BACKFILL__MAX_ERRORS_PER_JOB", "0"),
+            ("UTXOIQ_STORE_BACKFILL__MAX_CHECKPOINTS_PER_JOB", "-5"),
+            ("UTXOIQ_STORE_BACKFILL__LEASE_SECONDS", "2"),
+            (
+                "UTXOIQ_STORE_DATABASE__ACQUIRE_TIMEOUT_MILLISECONDS",
+                "5000",
+            ),
+            ("UTXOIQ_STORE_LOG__LEVEL", "verbose"),
+            ("DATABASE_URL", "mysql://u:s3cret@h/d"),
+            ("DATABASE_URL", "postgresql://u:s3cret@h/d?sslmode=require"),
+            ("REDIS_URL", "redis://:s3cret@bad:port"),
+            ("REDIS_URL", "rediss://:s3cret@h"),
+            ("UTXOIQ_STORE_SERVER_LISTEN", "127.0.0.1:1"),
+        ] {
+            let message = refusal("", &[(name, value)]);
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| setting.env() == name)
+                .map_or(name.to_owned(), Setting::name);
+            assert!(
+                message.contains(&setting) && !message.contains("s3cret"),
+                "{name}: {message}"
+            );
+        }
+        load(
+            "",
+            &[
+                ("UTXOIQ_STORE_LOG__LEVEL", "warn,utxoiq_store=debug"),
+                ("UTXOIQ_STORE_URL", "http://h"),
+            ],
+        )
+        .unwrap();
     }
 
     #[test]

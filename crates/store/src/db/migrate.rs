@@ -136,7 +136,7 @@ impl Migrator {
 
 /// The database's catalogue as sorted lines: what `status` compares. Changes nothing.
 pub async fn catalogue(url: &str) -> Result<Vec<String>> {
-    let session = session::Session::open_as_is(url).await?;
+    let session = session::Session::open_to_read(url).await?;
     let lines = catalogue::read(&session).await;
     session.close().await;
     Ok(lines?)

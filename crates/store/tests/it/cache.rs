@@ -46,7 +46,7 @@ async fn a_redis_that_accepts_and_never_answers_delays_no_start_and_is_down() {
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let began = Instant::now();
     let cache = Cache::open(&settings(&url).redis).unwrap();
-    assert!(began.elapsed() < Duration::from_millis(100));
+    assert!(began.elapsed() < Duration::from_secs(1));
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(cache.probe(), CacheState::Down);
 }

@@ -54,8 +54,17 @@ impl Session {
         Ok(session)
     }
 
-    /// Connects and stays who it is: for reading.
-    pub(super) async fn open_as_is(url: &str) -> Result<Self> {
+    /// Connects, and becomes the owner where it may: for reading. The migrator may read as the owner only, the
+    /// application only as itself.
+    pub(super) async fn open_to_read(url: &str) -> Result<Self> {
+        let session = Self::open_as_is(url).await?;
+        // Refused is as good: then its own rights have to do, and what it reads says whether they did.
+        let _ = session.become_owner().await;
+        Ok(session)
+    }
+
+    /// Connects and stays who it is.
+    async fn open_as_is(url: &str) -> Result<Self> {
         let connection = Dedicated::open(url, "utxoiq-store migrate").await?;
         connection.batch_execute(SETTINGS).await?;
         Ok(Self { connection })

@@ -33,7 +33,7 @@ impl Status {
 impl Migrator {
     /// Compares the database with the files. Changes nothing and waits for nobody.
     pub async fn status(&self, url: &str) -> Result<Status> {
-        let session = Session::open_as_is(url).await?;
+        let session = Session::open_to_read(url).await?;
         let outcome = self.status_in(&session).await;
         session.close().await;
         outcome

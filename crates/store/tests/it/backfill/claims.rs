@@ -487,3 +487,132 @@ async fn the_ledger_is_exactly_what_was_acknowledged() {
         );
     }
 }
+
+/// Errors of chunks, checkpoints, folds and an operator at once: whoever needs both rows takes the job's first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_takes_a_job_and_its_claim_deadlocks() {
+    let (db, store) = store().await;
+    let job = started(&store, 0, 999).await;
+    let claim = claimed(&store, job.id, "a", 1_000, noon()).await;
+    let tasks: Vec<_> = (0..6)
+        .map(|task| {
+            let (store, key) = (store.clone(), claim.key());
+            tokio::spawn(async move {
+                for round in 0..60 {
+                    let now = at(round);
+                    let backfill = store.backfill();
+                    match task {
+                        0..=2 => drop(
+                            backfill
+                                .record_error(key, range(0, 9), 1, "no", now)
+                                .await
+                                .unwrap(),
+                        ),
+                        3 => drop(backfill.checkpoint(key, round, "hash", now).await.unwrap()),
+                        4 => drop(
+                            backfill
+                                .record(key, range(round, round), now)
+                                .await
+                                .unwrap(),
+                        ),
+                        _ => {
+                            backfill.pause(key.job_id).await.unwrap();
+                            backfill.resume(key.job_id, now).await.unwrap();
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+    let admin = db.admin().await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await; // until the statistics are there
+    assert_eq!(
+        admin
+            .query_one(deadlocks, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_shortens_no_lease_and_breaks_nothing() {
+    let (_db, store) = store().await;
+    let backfill = store.backfill();
+    let job = started(&store, 0, 99).await;
+    let claim = claimed(&store, job.id, "a", 100, at(100)).await;
+    for now in [at(80), at(60)] {
+        assert_eq!(
+            backfill
+                .heartbeat(claim.key(), now)
+                .await
+                .unwrap()
+                .lease_expires_at,
+            at(115)
+        );
+        let heard = backfill
+            .record(claim.key(), range(0, 9), now)
+            .await
+            .unwrap();
+        assert_eq!(heard.lease_expires_at, at(115));
+    }
+    assert_eq!(
+        backfill
+            .heartbeat(claim.key(), at(101))
+            .await
+            .unwrap()
+            .lease_expires_at,
+        at(116)
+    );
+}
+
+#[tokio::test]
+async fn the_percentage_is_exactly_the_share_rounded_down() {
+    let (db, _store) = store().await;
+    let wrong: i64 = db
+        .admin()
+        .await
+        .query_one(
+            "select count(*) from generate_series(1, 200) total, generate_series(0, total) done
+             where backfill_percentage(int8multirange(int8range(0, done)), 0, total - 1)
+                   <> (trunc(done::numeric * 10000 / total) / 100)::float8",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(wrong, 0);
+    let huge = "select backfill_percentage(int8multirange(int8range(0, 9007199254740990)), 0, 9007199254740990)";
+    assert_eq!(
+        db.admin()
+            .await
+            .query_one(huge, &[])
+            .await
+            .unwrap()
+            .get::<_, f64>(0),
+        99.99
+    );
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_taken_only_within_the_workers_own_claim() {
+    let (_db, store) = store().await;
+    let job = started(&store, 0, 199).await;
+    let claim = claimed(&store, job.id, "a", 100, noon()).await;
+    for (block, fails) in [(0, false), (99, false), (100, true), (-1, true)] {
+        let outcome = store
+            .backfill()
+            .checkpoint(claim.key(), block, "hash", noon())
+            .await;
+        assert_eq!(
+            outcome.err().map(|error| error.code()),
+            fails.then_some("outside_claim"),
+            "{block}"
+        );
+    }
+}

@@ -463,3 +463,156 @@ async fn plain_progress_takes_one_statement_and_no_index_is_touched() {
         "(updates, updates in place): {seen:?}"
     );
 }
+
+#[tokio::test]
+async fn the_reporter_counts_from_its_latest_start() {
+    let (_db, store) = store().await;
+    let backfill = store.backfill();
+    backfill
+        .start_reported(&reported("a", 600, 699), at(0))
+        .await
+        .unwrap();
+    backfill
+        .report_external("a", &progress(650), at(1))
+        .await
+        .unwrap();
+    // It died and came back while its job was still running.
+    let again = ReportedStart {
+        current_block: Some(650),
+        ..reported("a", 600, 699)
+    };
+    backfill.start_reported(&again, at(2)).await.unwrap();
+    backfill
+        .report_external("a", &progress(699), at(3))
+        .await
+        .unwrap();
+    let ended = |processed| Progress {
+        status: Some(Status::Completed),
+        blocks_processed: processed,
+        ..Progress::default()
+    };
+    for too_little in [Some(49), None] {
+        let error = backfill
+            .report_external("a", &ended(too_little), at(4))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), "incomplete");
+    }
+    assert_eq!(
+        backfill
+            .report_external("a", &ended(Some(50)), at(5))
+            .await
+            .unwrap()
+            .status,
+        Status::Completed
+    );
+}
+
+#[tokio::test]
+async fn holes_that_errors_left_are_not_buried_by_a_later_start_above_them() {
+    let (_db, store) = store().await;
+    let backfill = store.backfill();
+    let with_errors = |block, error_count| Progress {
+        error_count,
+        ..progress(block)
+    };
+    let ended = Progress {
+        status: Some(Status::Completed),
+        blocks_processed: Some(100),
+        ..Progress::default()
+    };
+    backfill
+        .start_reported(&reported("a", 800, 899), at(0))
+        .await
+        .unwrap();
+    backfill
+        .report_external("a", &progress(820), at(1))
+        .await
+        .unwrap();
+    backfill
+        .report_external("a", &with_errors(850, 25), at(2))
+        .await
+        .unwrap();
+    // Neither an error count that falls again nor a start above the holes makes them finished.
+    assert_eq!(
+        backfill
+            .report_external("a", &with_errors(860, 0), at(3))
+            .await
+            .unwrap()
+            .current_block,
+        820
+    );
+    let above = ReportedStart {
+        current_block: Some(850),
+        ..reported("a", 800, 899)
+    };
+    assert_eq!(
+        backfill
+            .start_reported(&above, at(4))
+            .await
+            .unwrap()
+            .current_block,
+        820
+    );
+    let error = backfill
+        .report_external("a", &ended, at(5))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "incomplete");
+    assert!(
+        error.message().contains("start it again at block 820"),
+        "{error}"
+    );
+    let job = backfill.get_external("a").await.unwrap().unwrap();
+    assert_eq!((job.status, job.covered_blocks), (Status::Failed, 20));
+    // Back at the first of them, all is well.
+    let back = ReportedStart {
+        current_block: Some(820),
+        ..reported("a", 800, 899)
+    };
+    backfill.start_reported(&back, at(6)).await.unwrap();
+    assert_eq!(
+        backfill
+            .report_external("a", &progress(860), at(7))
+            .await
+            .unwrap()
+            .current_block,
+        860
+    );
+    assert_eq!(
+        backfill
+            .report_external("a", &ended, at(8))
+            .await
+            .unwrap()
+            .status,
+        Status::Completed
+    );
+}
+
+/// A claim and a report at the same moment: one of them is refused, whichever comes second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_and_a_report_at_once_are_never_both_accepted() {
+    let (_db, store) = store().await;
+    let mut outcomes = [0, 0];
+    for round in 0..i64::try_from(utxoiq_store_testkit::urls::scale(60, 600)).unwrap() {
+        let job = started(&store, round * 100, round * 100 + 99).await;
+        let (one, other) = (store.clone(), store.clone());
+        let claim =
+            tokio::spawn(
+                async move { one.backfill().claim(job.id, "a", 50, at(1)).await.map(drop) },
+            );
+        let report = tokio::spawn(async move {
+            other
+                .backfill()
+                .report(job.id, &progress(round * 100 + 50), at(1))
+                .await
+                .map(drop)
+        });
+        match (claim.await.unwrap(), report.await.unwrap()) {
+            (Ok(()), Err(error)) => outcomes[usize::from(error.code() != "leased")] += 1,
+            (Err(error), Ok(())) => outcomes[usize::from(error.code() != "implicit_worker")] += 1,
+            both => panic!("round {round}: {both:?}"),
+        }
+    }
+    assert_eq!(outcomes[1], 0);
+}

@@ -217,7 +217,7 @@ async fn a_stop_finishes_what_is_under_way_and_gives_the_rest_back() {
 #[tokio::test]
 async fn a_paused_job_is_waited_for_and_a_cancelled_one_ends_the_run() {
     let db = TestDb::new().await;
-    let config = db.settings_with(&[("UTXOIQ_STORE_BACKFILL__LEASE_SECONDS", "1")]);
+    let config = db.settings_with(&[("UTXOIQ_STORE_BACKFILL__LEASE_SECONDS", "3")]);
     let store = Store::open(config).unwrap();
     let id = open(&store).await;
     let work = |_: BlockRange, _| async {
@@ -271,4 +271,138 @@ async fn a_paused_job_is_waited_for_and_a_cancelled_one_ends_the_run() {
             status: Status::Cancelled
         }
     );
+}
+
+/// A lease of three seconds and chunks of four and a half: only heartbeats keep the claim.
+#[tokio::test]
+async fn a_short_lease_is_kept_through_chunks_longer_than_it() {
+    let db = TestDb::new().await;
+    let config = db.settings_with(&[("UTXOIQ_STORE_BACKFILL__LEASE_SECONDS", "3")]);
+    let store = Store::open(config).unwrap();
+    let new = new_job("blocks", 0, 1);
+    let id = store
+        .backfill()
+        .open(&new, false, store.now())
+        .await
+        .unwrap()
+        .job
+        .id;
+    let counts = Counts::default();
+    let seen = Arc::clone(&counts);
+    let work = move |blocks: BlockRange, _| {
+        *seen.lock().unwrap().entry(blocks).or_default() += 1;
+        async {
+            tokio::time::sleep(Duration::from_millis(4_500)).await;
+            Ok(None)
+        }
+    };
+    let (_stop, stopped) = watch::channel(Stop::No);
+    let mut lost = 0;
+    let on_event = |event| lost += u32::from(matches!(event, Event::Lost { .. }));
+    let options = Options {
+        chunk: 2,
+        ..options("a")
+    };
+    let outcome = worker::run(&store, id, &options, work, on_event, stopped)
+        .await
+        .unwrap();
+    assert_eq!((outcome, lost), (Outcome::Completed, 0));
+    assert_eq!(counts.lock().unwrap().values().sum::<u32>(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_work_and_a_hash_that_cannot_be_kept_count_as_failures_of_their_chunks() {
+    let db = TestDb::new().await;
+    let store = db.store().await;
+    let id = open(&store).await;
+    let work = |blocks: BlockRange, attempted: i32| {
+        assert!(
+            blocks.start != 200 || attempted > 1,
+            "before the first await"
+        );
+        async move {
+            tokio::task::yield_now().await;
+            assert!(blocks.start != 400, "after it");
+            Ok((blocks.start == 600).then(|| "x".repeat(129)))
+        }
+    };
+    let (_stop, stopped) = watch::channel(Stop::No);
+    let options = options("a");
+    let run = worker::run(&store, id, &options, work, |_| {}, stopped);
+    let outcome = tokio::time::timeout(Duration::from_mins(1), run)
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert_eq!(
+        outcome,
+        Outcome::GaveUp {
+            blocks: vec![range(400, 499), range(600, 699)]
+        }
+    );
+    let details = store
+        .backfill()
+        .details(id, store.now())
+        .await
+        .unwrap()
+        .unwrap();
+    let said = |start: i64, text: &str| {
+        let of_chunk = |error: &&utxoiq_store::backfill::ChunkError| {
+            error.blocks.is_some_and(|blocks| blocks.start == start)
+        };
+        let errors: Vec<_> = details.errors.iter().filter(of_chunk).collect();
+        assert!(
+            errors.iter().all(|error| error.message.contains(text)),
+            "{errors:?}"
+        );
+        errors.len()
+    };
+    assert_eq!(said(200, "the work panicked: before the first await"), 1);
+    assert_eq!(said(400, "the work panicked: after it"), 3);
+    assert_eq!(said(600, "not recorded"), 3);
+    assert_eq!(details.job.status, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_reorganisation_met_in_the_middle_ends_the_run_so_that_the_checkpoints_below_are_compared()
+ {
+    let db = TestDb::new().await;
+    let store = db.store().await;
+    let id = open(&store).await;
+    let claim = store
+        .backfill()
+        .claim(id, "before", 400, store.now())
+        .await
+        .unwrap()
+        .claim
+        .unwrap();
+    for last in [99, 199] {
+        store
+            .backfill()
+            .checkpoint(claim.key(), last, "old", store.now())
+            .await
+            .unwrap();
+        store
+            .backfill()
+            .record(claim.key(), range(last - 99, last), store.now())
+            .await
+            .unwrap();
+    }
+    store
+        .backfill()
+        .checkpoint(claim.key(), 299, "old", store.now())
+        .await
+        .unwrap();
+    store
+        .backfill()
+        .release(claim.key(), store.now())
+        .await
+        .unwrap();
+    let work = |_: BlockRange, _| async { Ok(Some("new".to_owned())) };
+    let (_stop, stopped) = watch::channel(Stop::No);
+    let outcome = worker::run(&store, id, &options("a"), work, |_| {}, stopped.clone())
+        .await
+        .unwrap();
+    assert_eq!(outcome, Outcome::Reorganised { from: 200 });
+    let gaps = store.backfill().gaps(id, store.now()).await.unwrap();
+    assert!(gaps.iter().all(|gap| gap.claimed_by.is_none()), "{gaps:?}");
 }

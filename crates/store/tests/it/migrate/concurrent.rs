@@ -206,7 +206,7 @@ async fn a_migrator_killed_while_it_builds_an_index_leaves_an_invalid_one_that_t
     let killed_at = Instant::now();
     until(&admin, "the release of the lock", NO_LOCKS).await;
     assert!(
-        killed_at.elapsed() < Duration::from_secs(3),
+        killed_at.elapsed() < Duration::from_secs(15),
         "{:?}",
         killed_at.elapsed()
     );
@@ -370,7 +370,7 @@ async fn a_table_that_somebody_holds_makes_up_try_again_while_readers_hardly_wai
         assert!(done[0].attempts > 2, "{done:?}");
         // It did wait behind the migrator, and no longer than its lock_timeout and a busy machine's delay.
         assert!(
-            longest > Duration::from_millis(100) && longest < Duration::from_millis(400),
+            longest > Duration::from_millis(100) && longest < Duration::from_secs(2),
             "{longest:?}"
         );
         let options = utxoiq_store::db::migrate::DownOptions::default();

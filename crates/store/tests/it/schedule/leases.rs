@@ -177,8 +177,7 @@ async fn a_fence_does_not_hold_up_the_runners_own_heartbeat() {
     context.fence(&tx).await.unwrap();
     let beat = house.put(at(2, 1, 0) + TimeDelta::seconds(2));
     // A heartbeat comes every real second.
-    tokio::time::sleep(Duration::from_millis(1_600)).await;
-    assert_eq!(slow.history("held", 1).await.unwrap()[0].heartbeat_at, beat);
+    until_heartbeat(&slow, beat).await;
     tx.commit().await.unwrap();
     go.send(()).unwrap();
     assert!(tick.await.unwrap()[0].result.is_success());
@@ -195,12 +194,13 @@ async fn heartbeats_keep_a_long_task_its_slot() {
     let other = house.scheduler_with("other", vec![taker], short);
     slow.register(at(1, 12, 0)).await.unwrap();
     let now = house.put(at(2, 1, 0));
-    let tick = tokio::spawn(async move { slow.tick(now).await.unwrap() });
+    let ticking = slow.clone();
+    let tick = tokio::spawn(async move { ticking.tick(now).await.unwrap() });
     let (_context, go) = contexts.recv().await.unwrap();
     for round in 1..=3 {
         // The clock passes most of the lease, a real heartbeat renews it, and the old lease is long over.
-        house.put(now + TimeDelta::seconds(2 * round));
-        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        let beat = house.put(now + TimeDelta::seconds(2 * round));
+        until_heartbeat(&slow, beat).await;
         assert_eq!(
             other
                 .tick(now + TimeDelta::seconds(2 * round + 2))
@@ -440,5 +440,14 @@ async fn a_heartbeat_or_completion_in_the_midst_of_a_taking_wins() {
             .unwrap();
         let outcomes = heir.tick(at(2, 1, 5)).await.unwrap();
         assert_eq!(outcomes.len(), 1, "the taking was rolled back whole");
+    }
+}
+
+/// Waits until the runner of `held` was heard of at this time.
+async fn until_heartbeat(scheduler: &Scheduler, beat: chrono::DateTime<chrono::Utc>) {
+    let began = std::time::Instant::now();
+    while scheduler.history("held", 1).await.unwrap()[0].heartbeat_at != beat {
+        assert!(began.elapsed() < Duration::from_secs(20), "no heartbeat");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
