@@ -86,7 +86,10 @@ vacuum backfill_jobs";
 /// The database, and a store on it that lives as long as the process.
 pub struct Fixture {
     /// Dropped with it.
-    #[allow(dead_code, reason = "the store's measurements have all they need of it")]
+    #[allow(
+        dead_code,
+        reason = "the store's measurements have all they need of it"
+    )]
     pub database: TestDb,
     /// As the superuser.
     pub admin: Client,
