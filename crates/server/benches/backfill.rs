@@ -19,8 +19,8 @@
 
 #[path = "../../store/tests/it/support.rs"]
 mod database;
-#[path = "../../store/benches/support/mod.rs"]
-mod support;
+#[path = "../../store/benches/support/measure.rs"]
+mod measure;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -35,7 +35,7 @@ use utxoiq_store::{
 };
 use utxoiq_store_server::{AppState, serve};
 
-use support::{
+use measure::{
     Options,
     driver::{Sample, drive},
     fixture::Fixture,

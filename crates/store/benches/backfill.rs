@@ -20,13 +20,16 @@
     reason = "the tests use more of their databases"
 )]
 mod database;
-mod support;
+#[path = "support/measure.rs"]
+mod measure;
 
 use serde_json::Value;
-use tokio_postgres::Client;
-use utxoiq_store::backfill::{JobFilter, Progress, queries};
+use utxoiq_store::{
+    Store,
+    backfill::{JobFilter, Progress, queries},
+};
 
-use support::{
+use measure::{
     Options,
     driver::drive,
     fixture::{CLAIMS_A_JOB, Fixture, JOBS_A_CLIENT},
@@ -38,7 +41,7 @@ use support::{
 async fn main() {
     let options = Options::from_args();
     let fixture = Fixture::new(&options).await;
-    println!("latest status: {}\n", plan_of_latest(&fixture.admin).await);
+    println!("latest status: {}\n", plan_of_latest(fixture.store).await);
     options.announce("pgbench");
     let comparisons = [
         latest(&options, &fixture).await,
@@ -213,16 +216,17 @@ async fn record(options: &Options, fixture: &Fixture) -> Option<Comparison> {
     .await
 }
 
-/// How PostgreSQL finds the latest status: indexes, buffers and time, once the plan is that of a prepared statement.
-async fn plan_of_latest(admin: &Client) -> String {
+/// How PostgreSQL finds the latest status for the store: indexes, buffers, and time once it is planned.
+async fn plan_of_latest(store: &Store) -> String {
+    let connection = store.pool().get().await.unwrap();
     let prepare = format!("prepare latest (bigint, bigint) as {}", queries::LIST.sql);
-    admin.batch_execute(&prepare).await.unwrap();
-    // PostgreSQL plans the first five executions for their own parameters.
-    for _ in 0..10 {
-        admin.simple_query("execute latest (1, 0)").await.unwrap();
-    }
+    connection.batch_execute(&prepare).await.unwrap();
+    connection
+        .simple_query("execute latest (1, 0)")
+        .await
+        .unwrap();
     let explain = "explain (analyze, buffers, format json) execute latest (1, 0)";
-    let plan: Value = admin.query_one(explain, &[]).await.unwrap().get(0);
+    let plan: Value = connection.query_one(explain, &[]).await.unwrap().get(0);
     let plan = &plan[0];
     let mut scans = Vec::new();
     collect_scans(&plan["Plan"], &mut scans);

@@ -2,7 +2,7 @@
 //!
 //! Its transactions are taken from its log, so that its warm-up is left out and its percentiles are known.
 
-use std::{env, fs, path::Path, process::Stdio};
+use std::{env, fmt::Display, fs, path::Path, process::Stdio};
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -37,8 +37,8 @@ impl Script {
     }
 
     /// Gives a variable its value, or its first one.
-    pub fn define(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.defines.push((name, value.to_string()));
+    pub fn define(mut self, name: &'static str, value: impl Display) -> Self {
+        self.defines.push((name, format!("{value}")));
         self
     }
 }
