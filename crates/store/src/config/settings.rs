@@ -115,9 +115,9 @@ settings! {
         /// A connection is replaced at this age, so that a failover or a changed setting reaches all of them.
         max_lifetime_seconds: u64 = "1800",
         /// How long a request waits for a connection before it gets 503; covers connecting with all retries.
-        acquire_timeout_milliseconds: u64 = "6000",
+        acquire_timeout_milliseconds: u64 = "10000",
         /// How long one attempt to connect may take.
-        connect_timeout_milliseconds: u64 = "1000",
+        connect_timeout_milliseconds: u64 = "2000",
         /// How often a failed attempt to connect is repeated (C6.4). Statements are never repeated.
         connect_retries: u32 = "3",
         /// The pause before the first retry; doubled each time, plus up to a half at random.

@@ -32,7 +32,17 @@ async fn proxied(db: &TestDb) -> (FaultProxy, String) {
     (proxy, url.into())
 }
 
+/// The settings with these in place of the defaults, and patience where a test is not about time.
 fn config(url: &str, vars: &[(&str, &str)]) -> Config {
+    let patient = [
+        ("CONNECT_TIMEOUT_MILLISECONDS", "10000"),
+        ("ACQUIRE_TIMEOUT_MILLISECONDS", "60000"),
+    ];
+    let vars: Vec<_> = patient.iter().chain(vars).copied().collect();
+    config_of(url, &vars)
+}
+
+fn config_of(url: &str, vars: &[(&str, &str)]) -> Config {
     let mut all = vec![("DATABASE_URL".to_owned(), url.to_owned())];
     all.extend(
         vars.iter()
@@ -258,11 +268,7 @@ async fn a_server_without_connections_left_is_told_apart() {
     .await;
     let pool = open(
         &cluster.admin_url("postgres"),
-        &[
-            ("POOL_MIN", "0"),
-            ("CONNECT_BACKOFF_MILLISECONDS", "10"),
-            ("ACQUIRE_TIMEOUT_MILLISECONDS", "20000"),
-        ],
+        &[("POOL_MIN", "0"), ("CONNECT_BACKOFF_MILLISECONDS", "10")],
     );
     let mut held = Vec::new();
     let error = loop {
@@ -285,7 +291,9 @@ async fn waiting_ends_in_time_with_its_own_error() {
         &[
             ("POOL_MIN", "1"),
             ("POOL_MAX", "1"),
-            ("ACQUIRE_TIMEOUT_MILLISECONDS", "100"),
+            ("CONNECT_RETRIES", "0"),
+            ("CONNECT_TIMEOUT_MILLISECONDS", "1500"),
+            ("ACQUIRE_TIMEOUT_MILLISECONDS", "1500"),
         ],
     );
     let held = pool.get().await.unwrap();
@@ -444,10 +452,7 @@ async fn a_restart_of_the_server_under_load_is_survived() {
 async fn a_connection_that_was_cut_is_skipped() {
     let db = TestDb::new().await;
     let (proxy, url) = proxied(&db).await;
-    let pool = open(
-        &url,
-        &[("POOL_MIN", "1"), ("ACQUIRE_TIMEOUT_MILLISECONDS", "1000")],
-    );
+    let pool = open(&url, &[("POOL_MIN", "1")]);
     let client = pool.get().await.unwrap();
     client.query_one("select 1", &[]).await.unwrap();
     drop(client);
@@ -464,7 +469,7 @@ async fn a_server_that_never_answers_is_told_apart_with_the_default_settings() {
     let db = TestDb::new().await;
     let (proxy, url) = proxied(&db).await;
     proxy.set(Mode::Silent).await;
-    let pool = open(&url, &[("POOL_MIN", "0")]);
+    let pool = Pool::open(&config_of(&url, &[("POOL_MIN", "0")]).database).unwrap();
     let error = pool.get().await.unwrap_err();
     assert_eq!(error.code(), "database_unavailable", "{error:?}");
     assert!(

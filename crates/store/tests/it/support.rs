@@ -94,6 +94,15 @@ impl TestDb {
         let own = [
             ("DATABASE_URL", url.as_str()),
             ("DATABASE_ADMIN_URL", admin_url.as_str()),
+            // Many tests share two cores: what is about time says so itself.
+            (
+                "UTXOIQ_STORE_DATABASE__CONNECT_TIMEOUT_MILLISECONDS",
+                "10000",
+            ),
+            (
+                "UTXOIQ_STORE_DATABASE__ACQUIRE_TIMEOUT_MILLISECONDS",
+                "60000",
+            ),
         ];
         let vars = own
             .iter()

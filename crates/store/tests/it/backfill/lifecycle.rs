@@ -85,13 +85,7 @@ async fn active_jobs_of_one_type_never_overlap_and_ended_ones_are_no_obstacle() 
 async fn of_fifty_overlapping_starts_at_once_exactly_one_succeeds() {
     let db = crate::support::TestDb::new().await;
     // Fifty take turns: on a busy machine the last waits longer than a request would.
-    let patient = [
-        (
-            "UTXOIQ_STORE_DATABASE__ACQUIRE_TIMEOUT_MILLISECONDS",
-            "60000",
-        ),
-        ("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "10000"),
-    ];
+    let patient = [("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "10000")];
     let store = utxoiq_store::Store::open(db.settings_with(&patient)).unwrap();
     let starts = (0..50).map(|index| {
         let store = store.clone();
