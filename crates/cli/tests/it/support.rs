@@ -55,6 +55,7 @@ impl Service {
             .await;
         token.trim().clone_into(&mut service.token);
         service.start_server().await;
+        service.ready().await;
         service
     }
 
@@ -121,6 +122,17 @@ impl Service {
             .await;
         listening.unwrap_or_else(|output| panic!("the server does not start: {output}"));
         self.server = Some(server);
+    }
+
+    /// Waits until the service says that it is ready.
+    pub async fn ready(&self) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
+        until("the service is ready", async || {
+            reqwest::get(&url)
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
     }
 
     /// The server's process.

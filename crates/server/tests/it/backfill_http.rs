@@ -154,6 +154,8 @@ async fn a_lease_is_claimed_worked_on_and_given_back(live: &Live, id: &str) {
     assert_eq!(ranges(&json!([details["errors"][0]["blocks"]])), [(10, 19)]);
     assert_eq!(details["checkpoints"][0]["block_hash"], "00a9");
     assert_eq!(details["attempts"][0]["attempt"], 1);
+    let state = live.ok("GET /{job_id}/state", &[id], NONE).await;
+    assert_eq!(state, details["job"]);
     let gaps = live.ok("GET /{job_id}/gaps", &[id], NONE).await;
     assert_eq!(gaps["missing"], details["missing"]);
 

@@ -194,7 +194,7 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
                 ..body(figures(&own))
             }
         }
-        ("get", "/{job_id}" | "/{job_id}/details" | "/{job_id}/gaps") => {
+        ("get", "/{job_id}" | "/{job_id}/state" | "/{job_id}/details" | "/{job_id}/gaps") => {
             jobs.of("leased", Value::Null)
         }
         ("post", "/{job_id}/pause" | "/{job_id}/cancel") => jobs.of("plain", Value::Null),
