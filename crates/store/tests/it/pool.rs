@@ -478,3 +478,23 @@ async fn a_server_that_never_answers_is_told_apart_with_the_default_settings() {
     );
     assert_eq!(pool.snapshot(SystemClock.now()).connect_retries_total, 3);
 }
+
+/// Without the first, `limit $1` is planned anew at each execution; without the second, the plan kept in its place is
+/// compiled for a hundred milliseconds.
+#[tokio::test]
+async fn its_sessions_keep_their_plans_and_compile_none() {
+    let db = TestDb::new().await;
+    let pool = open(&db.app_url(), &[]);
+    let client = pool.get().await.unwrap();
+    for (setting, value) in [
+        ("plan_cache_mode", "force_generic_plan"),
+        ("jit", "off"),
+        ("timezone", "UTC"),
+    ] {
+        let row = client
+            .query_one("select current_setting($1)", &[&setting])
+            .await
+            .unwrap();
+        assert_eq!(row.get::<_, &str>(0), value, "{setting}");
+    }
+}
