@@ -65,7 +65,7 @@ fn worker(service: &Service, script: &std::path::Path) -> Proc {
 /// acknowledged before a kill ran again after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_survives_kill_9_of_worker_server_and_database() {
-    let kills = i64::try_from(urls::scale(6, 60)).unwrap();
+    let kills = i64::try_from(urls::scale(20, 60)).unwrap();
     let seed = urls::seed();
     let mut random = StdRng::seed_from_u64(seed);
     let mut service = Service::start(&[("BACKFILL__LEASE_SECONDS", "3")]).await;

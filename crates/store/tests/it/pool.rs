@@ -313,7 +313,7 @@ async fn cancelled_requests_leak_nothing() {
     let seed = urls::seed();
     let db = TestDb::new().await;
     let pool = open(&db.app_url(), &[("POOL_MIN", "2"), ("POOL_MAX", "8")]);
-    let rounds = usize::try_from(urls::scale(6_000, 100_000)).unwrap() / 60;
+    let rounds = usize::try_from(urls::scale(20_000, 100_000)).unwrap() / 60;
     let tasks: Vec<_> = (0..60)
         .map(|task| {
             let pool = pool.clone();
