@@ -12,6 +12,7 @@
 //! The loop talks to a [`Coordinator`]: the store itself, or the HTTP API.
 
 mod chunk;
+mod event;
 mod held;
 
 use std::{fmt, future::Future, time::Duration};
@@ -19,7 +20,7 @@ use std::{fmt, future::Future, time::Duration};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use held::Event;
+pub use event::Event;
 
 use super::{BlockRange, CheckpointOutcome, Claim, ClaimKey, Claimed, Heard, Job, Status};
 use crate::error::{Error, Kind, Result};
