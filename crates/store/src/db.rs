@@ -10,6 +10,7 @@ mod dedicated;
 pub mod migrate;
 pub mod pool;
 pub mod roles;
+mod snapshot;
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::{
@@ -19,6 +20,7 @@ use tokio_postgres::{
 
 pub use dedicated::Dedicated;
 pub use pool::{Connection, Pool};
+pub use snapshot::{Snapshot, TransactionId};
 
 use crate::error::{Error, Result};
 

@@ -1,0 +1,2 @@
+drop table cache_outbox_horizon;
+drop table cache_outbox;

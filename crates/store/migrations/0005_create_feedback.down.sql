@@ -1,0 +1,17 @@
+drop table feedback_retired;
+drop table feedback_fold;
+drop table feedback_day_deltas;
+drop table feedback_overall_days;
+drop table feedback_days;
+drop table feedback_deltas;
+drop table feedback_stats;
+drop table feedback_history;
+drop table insight_feedback;
+drop function feedback_lower_bound;
+drop function feedback_retired_truncated;
+drop function feedback_retired_changed;
+drop function feedback_record_truncated;
+drop function feedback_record_deleted;
+drop function feedback_record_updated;
+drop function feedback_record_inserted;
+drop function feedback_fill_times;
