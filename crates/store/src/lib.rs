@@ -10,7 +10,7 @@
 //! # Where things are
 //!
 //! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
-//! [`backfill`] the first slice. A module uses only modules of an earlier row, from bottom to top:
+//! [`backfill`] and [`feedback`] the slices. A module uses only modules of an earlier row, from bottom to top:
 //! clock, error, config → db → cache, schedule, token → the slices → store → worker; a test reads the `use` lines.
 
 pub mod backfill;
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod feedback;
 pub mod schedule;
 pub mod store;
 pub mod token;

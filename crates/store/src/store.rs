@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     db::Pool,
     error::Result,
+    feedback::Feedback,
     token::Tokens,
 };
 
@@ -62,6 +63,11 @@ impl Store {
     /// Backfill jobs.
     pub fn backfill(&self) -> Backfill<'_> {
         Backfill::new(&self.pool, &self.config.backfill)
+    }
+
+    /// Feedback of users on insights.
+    pub fn feedback(&self) -> Feedback<'_> {
+        Feedback::new(&self.pool, &self.config.feedback)
     }
 
     /// The connection pool.

@@ -3,8 +3,8 @@
 use tracing::Level;
 
 use super::{
-    BackfillSettings, Config, DatabaseSettings, LogSettings, RedisSettings, ScheduleSettings,
-    ServerSettings,
+    BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogSettings,
+    RedisSettings, ScheduleSettings, ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -25,6 +25,8 @@ impl Config {
             .into_iter()
             .chain(self.database.rules())
             .chain(self.backfill.rules())
+            .chain(self.feedback.rules())
+            .chain(self.cache.rules())
             .chain(self.schedule.rules())
             .chain(between_sections);
         for (broken, message) in rules {
@@ -187,6 +189,68 @@ impl BackfillSettings {
     }
 }
 
+impl FeedbackSettings {
+    fn rules(&self) -> [Rule; 6] {
+        [
+            (
+                !(1.0..=5.0).contains(&self.prior_mean),
+                "feedback.prior_mean must be a rating, from 1 to 5",
+            ),
+            (
+                !(self.prior_ratings >= 0.0 && self.prior_ratings <= 1e9),
+                "feedback.prior_ratings must be from 0 to 1000000000",
+            ),
+            (
+                !(1..=5_000).contains(&self.max_writes_per_commit),
+                "feedback.max_writes_per_commit must be from 1 to 5000",
+            ),
+            (
+                self.max_waiting_writes < self.max_writes_per_commit,
+                "feedback.max_waiting_writes must be at least feedback.max_writes_per_commit",
+            ),
+            (
+                !(10..=60_000).contains(&self.fold_interval_milliseconds),
+                "feedback.fold_interval_milliseconds must be from 10 to 60000: what is not folded is summed at each read",
+            ),
+            (
+                self.max_export_rows < 1,
+                "feedback.max_export_rows must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl CacheSettings {
+    fn rules(&self) -> [Rule; 6] {
+        [
+            (
+                self.feedback_ttl_seconds < 2 || self.feedback_ttl_seconds > 86_400,
+                "cache.feedback_ttl_seconds must be from 2 to 86400",
+            ),
+            (
+                self.backfill_ttl_seconds < 2 || self.backfill_ttl_seconds > 86_400,
+                "cache.backfill_ttl_seconds must be from 2 to 86400",
+            ),
+            (
+                self.local_capacity > 10_000_000,
+                "cache.local_capacity must not exceed 10000000",
+            ),
+            (
+                !(1..=50).contains(&self.poll_interval_milliseconds),
+                "cache.poll_interval_milliseconds must be from 1 to 50",
+            ),
+            (
+                !(1..=5_000).contains(&self.max_keys_per_load),
+                "cache.max_keys_per_load must be from 1 to 5000",
+            ),
+            (
+                self.outbox_seconds < 10,
+                "cache.outbox_seconds must be at least 10",
+            ),
+        ]
+    }
+}
+
 impl ScheduleSettings {
     fn rules(&self) -> [Rule; 5] {
         [
@@ -218,8 +282,8 @@ impl RedisSettings {
     fn check(&self) -> Result<()> {
         const SCHEMES: [&str; 3] = ["redis://", "unix://", "redis+unix://"];
         refuse_if(
-            self.response_timeout_milliseconds == 0,
-            "redis.response_timeout_milliseconds must be at least 1",
+            !(1..=50).contains(&self.response_timeout_milliseconds),
+            "redis.response_timeout_milliseconds must be from 1 to 50: a request may lose no more to a Redis that does not answer",
         )?;
         let Some(url) = self.url.as_ref().map(super::Secret::expose) else {
             return Ok(());

@@ -151,6 +151,38 @@ settings! {
         /// The most block-hash checkpoints kept for a job; the lowest go first.
         max_checkpoints_per_job: i64 = "1000",
     }
+    /// Feedback of users on insights.
+    feedback: FeedbackSettings {
+        /// The mean rating that an insight has in the ranking before anyone has rated it (the prior of the Bayesian mean).
+        prior_mean: f64 = "3.0",
+        /// How many ratings that prior counts for: more of them let fewer insights with few ratings to the top.
+        prior_ratings: f64 = "10.0",
+        /// The most writes of concurrent requests that share one transaction.
+        max_writes_per_commit: usize = "256",
+        /// The most writes that wait for a transaction; further ones get 503.
+        max_waiting_writes: usize = "10000",
+        /// How often what was counted is folded into one row for each insight, while there are writes.
+        fold_interval_milliseconds: u64 = "1000",
+        /// The longest export, in rows.
+        max_export_rows: i64 = "10000000",
+    }
+    /// The cache of feedback statistics and backfill jobs, in this process and in Redis (C4).
+    cache: CacheSettings {
+        /// How long statistics of feedback are kept (C4.4), less up to a tenth at random.
+        feedback_ttl_seconds: u64 = "3600",
+        /// How long backfill jobs are kept (C4.4), less up to a tenth at random.
+        backfill_ttl_seconds: u64 = "300",
+        /// The most values of each kind kept in this process.
+        local_capacity: u64 = "100000",
+        /// How often this process asks the database what has changed. At most 50: what a process has not heard of for
+        /// 700 ms it does not serve from a cache.
+        poll_interval_milliseconds: u64 = "50",
+        /// The most keys loaded by one query; concurrent misses share one.
+        max_keys_per_load: usize = "500",
+        /// Changes are kept for so long for processes that could not ask; one that was silent for longer starts its
+        /// caches anew.
+        outbox_seconds: u64 = "120",
+    }
     /// The durable schedule.
     schedule: ScheduleSettings {
         /// Whether this process runs due tasks itself; where it does not, `schedule tick` or the tick call must.

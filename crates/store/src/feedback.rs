@@ -1,0 +1,32 @@
+//! Feedback of users on insights: rated, commented, flagged, withdrawn, searched and summarised (C2).
+//!
+//! # What it guarantees
+//!
+//! * **One row a user and insight**, however many first ratings come at once: each of them succeeds.
+//! * **Rating, comment and flag are separate facts** with their own times; each can be withdrawn, and every change is in
+//!   an append-only history. Triggers record it, so that it holds for psql, too.
+//! * **Statistics are exact after every acknowledged write**, whoever writes, and take the same time to read for one
+//!   rating and for a million: see migration 0005 for how they are kept without a row that writers wait for.
+
+mod entry;
+pub mod queries;
+mod stats;
+
+pub use entry::{Entry, Fact, FlagType};
+pub use stats::{Counts, Stats};
+
+use crate::{config::FeedbackSettings, db::Pool};
+
+/// The handle: `store.feedback()`.
+#[derive(Debug, Clone, Copy)]
+pub struct Feedback<'a> {
+    pool: &'a Pool,
+    settings: &'a FeedbackSettings,
+}
+
+impl<'a> Feedback<'a> {
+    /// Feedback over a pool.
+    pub fn new(pool: &'a Pool, settings: &'a FeedbackSettings) -> Self {
+        Self { pool, settings }
+    }
+}
