@@ -36,7 +36,7 @@ impl Store {
     /// Opens the store with a clock of the caller's.
     pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let pool = Pool::open(&config.database)?;
-        let cache = Cache::open(&config.redis)?;
+        let cache = Cache::open(&config)?;
         Ok(Self {
             pool,
             cache,
