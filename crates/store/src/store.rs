@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     backfill::{
-        Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, worker::Coordinator,
+        Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, JobCaches,
+        worker::Coordinator,
     },
     cache::Cache,
     clock::{Clock, SystemClock},
@@ -23,6 +24,7 @@ use crate::{
 pub struct Store {
     pool: Pool,
     cache: Cache,
+    jobs: JobCaches,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -38,6 +40,7 @@ impl Store {
         let pool = Pool::open(&config.database)?;
         let cache = Cache::open(&config)?;
         Ok(Self {
+            jobs: JobCaches::new(&cache, &pool),
             pool,
             cache,
             config: Arc::new(config),
@@ -62,7 +65,7 @@ impl Store {
 
     /// Backfill jobs.
     pub fn backfill(&self) -> Backfill<'_> {
-        Backfill::new(&self.pool, &self.config.backfill)
+        Backfill::new(&self.pool, &self.config.backfill, &self.jobs)
     }
 
     /// Feedback of users on insights.
