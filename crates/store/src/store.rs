@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     db::Pool,
     error::Result,
-    feedback::Feedback,
+    feedback::{Feedback, Writer},
     token::Tokens,
 };
 
@@ -25,6 +25,7 @@ pub struct Store {
     pool: Pool,
     cache: Cache,
     jobs: JobCaches,
+    feedback_writer: Writer,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -39,10 +40,12 @@ impl Store {
     pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let pool = Pool::open(&config.database)?;
         let cache = Cache::open(&config)?;
+        let feedback_writer = Writer::new(&pool, &config.feedback);
         Ok(Self {
             jobs: JobCaches::new(&cache, &pool),
             pool,
             cache,
+            feedback_writer,
             config: Arc::new(config),
             clock,
         })
@@ -70,7 +73,12 @@ impl Store {
 
     /// Feedback of users on insights.
     pub fn feedback(&self) -> Feedback<'_> {
-        Feedback::new(&self.pool, &self.config.feedback)
+        Feedback::new(&self.pool, &self.config.feedback, &self.feedback_writer)
+    }
+
+    /// What gathers the writes of feedback into shared transactions.
+    pub fn feedback_writer(&self) -> &Writer {
+        &self.feedback_writer
     }
 
     /// The connection pool.

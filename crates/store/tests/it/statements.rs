@@ -4,7 +4,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
     backfill, cache,
     db::{Statement, migrate},
-    schedule, token,
+    feedback, schedule, token,
 };
 
 use crate::support::TestDb;
@@ -69,6 +69,7 @@ fn all() -> Vec<&'static Statement> {
     [
         backfill::queries::ALL,
         cache::outbox::ALL,
+        feedback::queries::ALL,
         migrate::STATEMENTS,
         schedule::queries::ALL,
         token::queries::ALL,
