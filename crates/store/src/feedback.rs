@@ -8,12 +8,28 @@
 //! * **Statistics are exact after every acknowledged write**, whoever writes, and take the same time to read for one
 //!   rating and for a million: see migration 0005 for how they are kept without a row that writers wait for.
 
+mod encode;
 mod entry;
+mod export;
+mod lists;
+mod page;
 pub mod queries;
+mod ranking;
+mod review;
+mod search;
 mod stats;
+mod trend;
 
+pub use encode::Format;
 pub use entry::{Entry, Fact, FlagType};
+pub use export::Export;
+pub use lists::{Act, Acts};
+pub use page::{Cursor, MAX_PAGE, Page, Start};
+pub use ranking::{Ranked, Ranking, Top};
+pub use review::{FlagReason, FlaggedFilter, FlaggedInsight, FlaggedInsights};
+pub use search::{Filter, FlagFilter, Found};
 pub use stats::{Counts, Stats};
+pub use trend::{MAX_TREND_DAYS, TrendDay};
 
 use crate::{config::FeedbackSettings, db::Pool};
 
