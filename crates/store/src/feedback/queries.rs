@@ -1,6 +1,10 @@
 //! The SQL of feedback.
 
+mod read;
+
 use tokio_postgres::types::Type;
+
+pub use read::*;
 
 /// The columns of an entry.
 pub const ENTRY_COLUMNS: &[(&str, Type)] = &[
