@@ -70,6 +70,7 @@ fn all() -> Vec<&'static Statement> {
         backfill::queries::ALL,
         cache::outbox::ALL,
         feedback::queries::ALL,
+        feedback::queries::READ,
         migrate::STATEMENTS,
         schedule::queries::ALL,
         token::queries::ALL,
