@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     db::Pool,
     error::Result,
-    feedback::{Feedback, Writer},
+    feedback::{Feedback, StatsCache, Writer},
     token::Tokens,
 };
 
@@ -25,6 +25,7 @@ pub struct Store {
     pool: Pool,
     cache: Cache,
     jobs: JobCaches,
+    stats: StatsCache,
     feedback_writer: Writer,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
@@ -43,6 +44,7 @@ impl Store {
         let feedback_writer = Writer::new(&pool, &config.feedback);
         Ok(Self {
             jobs: JobCaches::new(&cache, &pool),
+            stats: StatsCache::new(&cache, &pool, &feedback_writer),
             pool,
             cache,
             feedback_writer,
@@ -73,7 +75,12 @@ impl Store {
 
     /// Feedback of users on insights.
     pub fn feedback(&self) -> Feedback<'_> {
-        Feedback::new(&self.pool, &self.config.feedback, &self.feedback_writer)
+        Feedback::new(
+            &self.pool,
+            &self.config.feedback,
+            &self.feedback_writer,
+            &self.stats,
+        )
     }
 
     /// What gathers the writes of feedback into shared transactions.
