@@ -153,7 +153,7 @@ fn step(kind: Kind, servers: usize, random: &mut StdRng) -> Step {
                 Fault::DatabaseLinkSilent(server),
                 Fault::DatabaseLinkSlow(server, Duration::from_millis(300)),
             ],
-            1_300..2_200,
+            1_800..2_600,
         ),
     };
     Step {
