@@ -125,6 +125,7 @@ fn step(kind: Kind, servers: usize, random: &mut StdRng) -> Step {
             vec![
                 Fault::RedisLinkCut(links.clone()),
                 Fault::RedisLinkSilent(links.clone()),
+                Fault::RedisLinkSlow(links.clone(), Duration::from_millis(15)),
                 Fault::RedisLinkSlow(links.clone(), Duration::from_millis(30)),
                 Fault::RedisLinkSlow(links, Duration::from_millis(200)),
             ],
