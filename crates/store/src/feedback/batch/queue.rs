@@ -203,10 +203,10 @@ mod tests {
         let taken = queue.take(1);
         queue.abandon();
         assert!(
-            answers
-                .split_off(1)
-                .iter_mut()
-                .all(|answer| { answer.try_recv() == Err(oneshot::error::TryRecvError::Closed) })
+            answers.split_off(1).iter_mut().all(|answer| matches!(
+                answer.try_recv(),
+                Err(oneshot::error::TryRecvError::Closed)
+            ))
         );
         for (key, _) in taken {
             queue.give_back(key);

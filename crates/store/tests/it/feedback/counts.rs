@@ -122,16 +122,11 @@ async fn a_copy_is_counted_like_any_insert() {
         .await
         .unwrap();
     let mut sink = pin!(sink);
-    let lines: String = (0..5_000)
-        .map(|n| {
-            format!(
-                "{}\tu{n}\t{}\t{}\n",
-                ["a", "b"][n % 2],
-                n % 5 + 1,
-                ["\\N", "c"][n % 2]
-            )
-        })
-        .collect();
+    let mut lines = String::new();
+    for n in 0..5_000 {
+        let (insight, comment) = (["a", "b"][n % 2], ["\\N", "c"][n % 2]);
+        lines.push_str(&format!("{insight}\tu{n}\t{}\t{comment}\n", n % 5 + 1));
+    }
     sink.send(bytes(lines)).await.unwrap();
     assert_eq!(sink.finish().await.unwrap(), 5_000);
     assert_eq!(counts(&store, "a").await.ratings, [500; 5]);

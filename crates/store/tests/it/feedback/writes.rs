@@ -1,10 +1,11 @@
 //! Rating, commenting, flagging and withdrawing.
 
+use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use utxoiq_store::{
     Kind,
     db::TransactionId,
-    feedback::{Fact, FlagType, load_stats},
+    feedback::{Counts, Entry, Fact, FlagType, Written, load_stats},
 };
 
 use super::{assert_no_drift, at, counts, days, noon, number, store};
@@ -65,144 +66,113 @@ async fn two_hundred_first_ratings_at_once_by_one_user_are_all_answered_and_make
     );
 }
 
+/// Facts, each with the second it is from, and the second of the last change.
+fn shown(written: &Written) -> String {
+    let Entry {
+        rating,
+        comment,
+        flag_type,
+        flag_reason,
+        ..
+    } = &written.entry;
+    let since = |time: Option<DateTime<Utc>>| time.map_or(-1, |time| (time - noon()).num_seconds());
+    let mut parts = Vec::new();
+    if let Some(rating) = rating {
+        parts.push(format!("{rating} @{}", since(written.entry.rated_at)));
+    }
+    if let Some(comment) = comment {
+        parts.push(format!(
+            "{comment:?} @{}",
+            since(written.entry.commented_at)
+        ));
+    }
+    if let Some(kind) = flag_type {
+        let reason = flag_reason.as_deref().unwrap_or("no reason");
+        parts.push(format!(
+            "{kind}, {reason} @{}",
+            since(written.entry.flagged_at)
+        ));
+    }
+    parts.push(format!(
+        "changed @{}",
+        since(Some(written.entry.updated_at))
+    ));
+    parts.join("; ")
+}
+
 #[tokio::test]
 async fn rating_comment_and_flag_are_separate_facts_each_withdrawn_alone() {
     let (db, store) = store().await;
     let feedback = store.feedback();
-    let rated = feedback
-        .rate("i", "u", 4, Some("good"), at(0))
-        .await
-        .unwrap()
-        .entry;
+    let advertisement = Some("an advertisement");
+    let written = [
+        feedback.rate("i", "u", 4, Some("good"), at(0)).await,
+        feedback.rate("i", "u", 2, None, at(10)).await,
+        feedback.comment("i", "u", "less good", at(20)).await,
+        feedback
+            .flag("i", "u", FlagType::Spam, advertisement, at(30))
+            .await,
+        feedback.flag("i", "u", FlagType::Other, None, at(40)).await,
+        feedback.withdraw("i", "u", Fact::Comment, at(50)).await,
+        feedback.withdraw("i", "u", Fact::Rating, at(60)).await,
+        feedback.withdraw("i", "u", Fact::Flag, at(70)).await,
+    ];
     assert_eq!(
-        (rated.rating, rated.comment.as_deref()),
-        (Some(4), Some("good"))
+        written.map(|written| shown(&written.unwrap())),
+        [
+            r#"4 @0; "good" @0; changed @0"#,
+            r#"2 @10; "good" @0; changed @10"#,
+            r#"2 @10; "less good" @20; changed @20"#,
+            r#"2 @10; "less good" @20; spam, an advertisement @30; changed @30"#,
+            r#"2 @10; "less good" @20; other, no reason @40; changed @40"#,
+            r"2 @10; other, no reason @40; changed @50",
+            r"other, no reason @40; changed @60",
+            r"changed @70",
+        ]
     );
-    let again = feedback
-        .rate("i", "u", 2, None, at(10))
-        .await
-        .unwrap()
-        .entry;
-    assert_eq!(
-        (again.comment.as_deref(), again.commented_at),
-        (Some("good"), Some(at(0)))
-    );
-    assert_eq!(
-        (again.rated_at, again.updated_at, again.created_at),
-        (Some(at(10)), at(10), at(0))
-    );
-    feedback
-        .comment("i", "u", "less good", at(20))
-        .await
-        .unwrap();
-    let flagged = feedback
-        .flag("i", "u", FlagType::Spam, Some("an advertisement"), at(30))
-        .await
-        .unwrap()
-        .entry;
-    assert_eq!(
-        (flagged.rating, flagged.commented_at, flagged.flagged_at),
-        (Some(2), Some(at(20)), Some(at(30)))
-    );
-    let flagged = feedback
-        .flag("i", "u", FlagType::Other, None, at(40))
-        .await
-        .unwrap()
-        .entry;
-    assert_eq!(
-        (flagged.flag_type, flagged.flag_reason),
-        (Some(FlagType::Other), None)
-    );
-    let said = counts(&store, "i").await;
-    assert_eq!(
-        (said.ratings, said.comments, said.flags),
-        ([0, 1, 0, 0, 0], 1, [0, 0, 0, 0, 1])
-    );
-
-    let left = feedback
-        .withdraw("i", "u", Fact::Comment, at(50))
-        .await
-        .unwrap()
-        .entry;
-    assert_eq!(
-        (
-            left.comment,
-            left.commented_at,
-            left.rating,
-            left.updated_at
-        ),
-        (None, None, Some(2), at(50))
-    );
-    let missing = feedback
-        .withdraw("i", "u", Fact::Comment, at(51))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (missing.kind(), missing.code()),
-        (Kind::NotFound, "nothing_to_withdraw")
-    );
-    feedback
-        .withdraw("i", "u", Fact::Rating, at(60))
-        .await
-        .unwrap();
-    let nothing = feedback
-        .withdraw("i", "u", Fact::Flag, at(70))
-        .await
-        .unwrap()
-        .entry;
-    assert_eq!(
-        (
-            nothing.rating,
-            nothing.comment,
-            nothing.flag_type,
-            nothing.flagged_at
-        ),
-        (None, None, None, None)
-    );
-
     let admin = db.admin().await;
     assert_eq!(
         number(&admin, "select count(*) from insight_feedback").await,
         0
     );
-    assert_eq!(
-        counts(&store, "i").await,
-        utxoiq_store::feedback::Counts::default()
-    );
-    let acts = "select concat_ws(' ', fact, rating, comment, flag_type, flag_reason, extract(epoch from occurred_at)::bigint - 1750000000)
+    assert_eq!(counts(&store, "i").await, Counts::default());
+    for fact in Fact::ALL {
+        let missing = feedback.withdraw("i", "u", fact, at(80)).await.unwrap_err();
+        assert_eq!(
+            (missing.kind(), missing.code()),
+            (Kind::NotFound, "nothing_to_withdraw")
+        );
+    }
+    let acts = "select concat_ws(' ', fact, rating, comment, flag_type, flag_reason,
+                                 '@' || extract(epoch from occurred_at)::bigint - 1750000000)
                 from feedback_history order by id";
-    let acts: Vec<String> = admin
-        .query(acts, &[])
-        .await
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
+    let acts = admin.query(acts, &[]).await.unwrap();
+    let acts: Vec<&str> = acts.iter().map(|row| row.get(0)).collect();
     assert_eq!(
         acts,
         [
-            "rating 4 0",
-            "comment good 0",
-            "rating 2 10",
-            "comment less good 20",
-            "flag spam an advertisement 30",
-            "flag other 40",
-            "comment 50",
-            "rating 60",
-            "flag 70",
+            "rating 4 @0",
+            "comment good @0",
+            "rating 2 @10",
+            "comment less good @20",
+            "flag spam an advertisement @30",
+            "flag other @40",
+            "comment @50",
+            "rating @60",
+            "flag @70",
         ]
     );
     assert_eq!(days(&admin).await, ["i 2025-06-15 2 6 2 2 3"]);
     assert_no_drift(&store).await;
     // The user may begin anew.
     let anew = feedback
-        .rate("i", "u", 5, None, at(80))
+        .rate("i", "u", 5, None, at(90))
         .await
         .unwrap()
         .entry;
     assert_eq!(
         (anew.created_at, counts(&store, "i").await.total_ratings()),
-        (at(80), 1)
+        (at(90), 1)
     );
 }
 
