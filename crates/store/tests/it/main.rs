@@ -18,6 +18,7 @@
 
 mod backfill;
 mod cache;
+mod feedback;
 mod layers;
 mod migrate;
 mod pool;
