@@ -18,6 +18,7 @@
 
 mod backfill;
 mod cache;
+mod feedback_read;
 mod layers;
 mod migrate;
 mod pool;

@@ -14,7 +14,11 @@ macro_rules! rating_sum {
 /// The prior `$1` counted for `$2` ratings, and the ratings.
 macro_rules! bayesian_mean {
     () => {
-        concat!("(($1::float8 * $2::float8 + ", rating_sum!(), ") / ($2 + r.total_ratings))")
+        concat!(
+            "(($1::float8 * $2::float8 + ",
+            rating_sum!(),
+            ") / ($2 + r.total_ratings))"
+        )
     };
 }
 
