@@ -29,7 +29,7 @@ use prometheus_client::{
 };
 use utxoiq_store::{
     Store,
-    cache::CacheState,
+    cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
     token::Scope,
 };
@@ -185,13 +185,101 @@ impl fmt::Debug for StoreFigures {
 
 impl Collector for StoreFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let cache = match self.0.cache().probe() {
+        let is_up = match self.0.cache().probe() {
             CacheState::Up => 1_i64,
             CacheState::Down | CacheState::Off => 0,
         };
-        gauge(&mut encoder, "cache_up", "Whether Redis answers", cache)?;
+        gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
+        cache_figures(&mut encoder, &self.0.cache().figures())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
+}
+
+/// What a cached read, or a change, came to.
+type CacheCounter = (&'static str, &'static str, fn(&Figures) -> u64);
+
+const CACHE_COUNTERS: [CacheCounter; 9] = [
+    ("cache_fills", "Values stored in Redis", |f| f.fills),
+    ("cache_misses", "Reads answered by the database", |f| {
+        f.misses
+    }),
+    (
+        "cache_joined",
+        "Reads that joined one that was under way",
+        |f| f.joined,
+    ),
+    (
+        "cache_loads",
+        "Queries for what was missed; one may load many values",
+        |f| f.loads,
+    ),
+    (
+        "cache_stale_refused",
+        "Values found and not served because of a change known here",
+        |f| f.stale_refused,
+    ),
+    (
+        "cache_damaged",
+        "What was found in Redis and is no value",
+        |f| f.damaged,
+    ),
+    (
+        "cache_fill_refused",
+        "Values not stored in Redis because something changed while they were read",
+        |f| f.fills_refused,
+    ),
+    ("cache_invalidations", "Changes heard of", |f| {
+        f.invalidations
+    }),
+    (
+        "cache_generations",
+        "How often everything was let go because changes may have been missed",
+        |f| f.generations,
+    ),
+];
+
+fn cache_figures(encoder: &mut DescriptorEncoder<'_>, all: &[Figures]) -> Result<(), fmt::Error> {
+    let mut hits = encoder.encode_descriptor(
+        "cache_hits",
+        "Reads answered without the database",
+        None,
+        MetricType::Counter,
+    )?;
+    for figures in all {
+        for (layer, count) in [("local", figures.hits_local), ("redis", figures.hits_redis)] {
+            let labels = [("kind", figures.kind.as_str()), ("layer", layer)];
+            ConstCounter::new(count).encode(hits.encode_family(&labels)?)?;
+        }
+    }
+    for (name, help, read) in CACHE_COUNTERS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for figures in all {
+            let labels = [("kind", figures.kind.as_str())];
+            ConstCounter::new(read(figures)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let mut latency = encoder.encode_descriptor(
+        "cache_invalidation_latency",
+        "From a change in the database to its being gone from both layers here",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for figures in all {
+        let bounds = cache::LATENCY_BOUNDS
+            .iter()
+            .map(|millis| *millis as f64 / 1e3);
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(figures.latency).collect();
+        let labels = [("kind", figures.kind.as_str())];
+        latency
+            .encode_family(&labels)?
+            .encode_histogram::<[(&str, &str); 0]>(
+                figures.latency_sum_milliseconds as f64 / 1e3,
+                figures.latency.iter().sum(),
+                &buckets,
+                None,
+            )?;
+    }
+    Ok(())
 }
 
 fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), fmt::Error> {

@@ -25,25 +25,29 @@ create table cache_outbox (
 create index cache_outbox_x_idx on cache_outbox (x);
 -- It is written at the rate of all writes and emptied as fast: what is dead must not wait for a fifth of the table.
 alter table cache_outbox set (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000,
-    autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_insert_threshold = 100000);
+    autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_insert_threshold = 100000, vacuum_truncate = off);
 
 create table cache_outbox_horizon (
     only_one         boolean not null,
-    -- Everything visible in this snapshot may be gone. As text: snapshots cannot be hashed, and backups compare hashes.
+    -- Everything up to this id that is visible in this snapshot may be gone. The snapshot is kept as text: snapshots cannot
+    -- be hashed, and backups compare hashes. The id is there because a crash may give the number of a transaction that left
+    -- no trace to another one: what that one writes has a higher id.
     deleted_snapshot text    not null,
-    -- Everything visible in this one goes next, when it is old enough.
+    deleted_id       bigint  not null,
+    -- What goes next, when it is old enough.
     marked_snapshot  text    not null,
+    marked_id        bigint  not null,
     marked_at        timestamptz not null,
     constraint cache_outbox_horizon_pkey primary key (only_one),
     constraint cache_outbox_horizon_is_one_row check (only_one),
     constraint cache_outbox_horizon_snapshots_parse check (
         deleted_snapshot::pg_snapshot is not null and marked_snapshot::pg_snapshot is not null)
 );
-insert into cache_outbox_horizon values (true, '1:1:', '1:1:', 'epoch');
+insert into cache_outbox_horizon values (true, '1:1:', 0, '1:1:', 0, 'epoch');
 
 comment on table cache_outbox is 'Which cached values a transaction has made stale; kept for some minutes.';
 comment on table cache_outbox_horizon is 'How far the outbox was emptied.';
 
 -- Only triggers, as their owner, write; the serving role reads and empties.
 grant select, delete on cache_outbox to utxoiq_app;
-grant select, update (deleted_snapshot, marked_snapshot, marked_at) on cache_outbox_horizon to utxoiq_app;
+grant select, update (deleted_snapshot, deleted_id, marked_snapshot, marked_id, marked_at) on cache_outbox_horizon to utxoiq_app;

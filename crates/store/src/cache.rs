@@ -1,47 +1,189 @@
-//! Redis: whether it is there.
+//! The cache: values in this process and in Redis that are never more than a second old (C4).
 //!
-//! The store works without it (C4.5), so nothing here delays or fails a start. A task asks it once a second and keeps
-//! the answer; readers of [`Cache::probe`] cause no traffic.
+//! # What it guarantees
+//!
+//! * **No read is older than a second**, whoever wrote (psql included) and whatever died: a server between its COMMIT and
+//!   the invalidation, Redis, the link to it, the link to the database.
+//! * **Read your own write.** Through the process that made it, the next read shows it; through any other, a read that
+//!   names the writing transaction does.
+//! * **Redis is never needed** (C4.5). When it does not answer, the requests that are waiting for it lose at most
+//!   `redis.response_timeout_milliseconds`, once; later ones nothing.
+//! * **1,000 misses at once on one key are one query**, and misses on different keys share queries.
+//!
+//! # The argument
+//!
+//! The database itself records what changed: triggers write an outbox in the writing transaction (migration 0004). Each
+//! process polls it every 50 ms ([`outbox`] says why it misses nothing), lets go of what changed in its own memory, and
+//! deletes it in Redis. Both layers serve only until [`FRESH_MILLIS`] after the *beginning* of the last completed round:
+//! a commit before that beginning has been heard of. A process that hears nothing serves nothing, so no lost message and
+//! no half-open link can make it serve what is old; it asks the database.
+//!
+//! What could bring an old value back is a read that was under way:
+//!
+//! ```text
+//! reader:  misses, reads the database (old)                            stores the old value
+//! writer:                                   commits; value is deleted
+//! ```
+//!
+//! In Redis a read therefore leaves a *lease* (a random token) before the database is read, and the value is stored only if
+//! the token is still there; an invalidation deletes both. In this process it takes a *ticket* (the number of changes
+//! heard of for its part of the keys) and the value is kept only if the number is still the same. A read that finds a value
+//! in Redis compares its ticket, too: the change may have been heard of here and not yet in Redis. Nobody joins a
+//! read that began before a change was heard of.
+//!
+//! Redis may lose its memory or find an old one again. Values lie under the id of the server's run, asked on each
+//! connection, and the identity of the database, so that nothing from before a restart or a restore is ever seen; [`keeper`]
+//! tells how a process comes back after it could not delete.
+
+mod batch;
+mod envelope;
+mod figures;
+mod keeper;
+pub mod outbox;
+mod space;
+mod time;
+mod wire;
 
 use std::{
+    borrow::Cow,
     fmt,
+    hash::Hash,
+    ops::Deref,
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use redis::{
-    Client, IntoConnectionInfo, ProtocolVersion, RedisResult,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinHandle;
 
+pub use batch::{Load, Loaded};
+pub use figures::{Figures, LATENCY_BOUNDS};
+pub use space::Space;
+
 use crate::{
-    config::RedisSettings,
+    config::{CacheSettings, Config, Secret},
+    db::{Pool, Snapshot},
     error::{Error, Result},
 };
+use figures::Counters;
+use space::{Attached, Listener};
+use wire::Wire;
 
-/// How often Redis is asked.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// For how long after the beginning of a completed round both layers may serve.
+pub const FRESH_MILLIS: u64 = 700;
 
 /// Whether Redis is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheState {
     /// None is configured.
     Off,
-    /// It answered the last ping.
+    /// It answers.
     Up,
-    /// It did not answer the last ping, or was not asked yet.
+    /// It does not answer, or was not asked yet.
     Down,
 }
 
-/// The cache. Clones share it; its pings end with the last of them.
+/// What is cached: every kind of value, with its name in keys and metrics and its TTL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The statistics of an insight.
+    FeedbackStats,
+    /// A backfill job.
+    BackfillJob,
+    /// The newest backfill jobs.
+    BackfillLatest,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::FeedbackStats, Self::BackfillJob, Self::BackfillLatest];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FeedbackStats => "feedback_stats",
+            Self::BackfillJob => "backfill_job",
+            Self::BackfillLatest => "backfill_latest",
+        }
+    }
+
+    /// How long its values are kept (C4.4).
+    fn ttl(self, settings: &CacheSettings) -> Duration {
+        Duration::from_secs(match self {
+            Self::FeedbackStats => settings.feedback_ttl_seconds,
+            Self::BackfillJob | Self::BackfillLatest => settings.backfill_ttl_seconds,
+        })
+    }
+}
+
+/// A key, tied to the type of its values.
+pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
+    /// What lies under it.
+    type Value: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Which kind of value that is.
+    const KIND: Kind;
+
+    /// The key as text, unique among its kind.
+    fn text(&self) -> Cow<'_, str>;
+
+    /// Which keys a change recorded in the outbox makes stale.
+    fn stale(kind: &str, key: Option<&str>) -> Stale<Self>;
+}
+
+/// Which keys are stale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stale<K> {
+    /// None.
+    Nothing,
+    /// These.
+    Keys(Vec<K>),
+    /// All of the kind.
+    All,
+}
+
+/// A value, and what it was read in.
+#[derive(Debug)]
+pub struct Cached<V> {
+    /// The value.
+    pub value: V,
+    /// It shows exactly what this shows.
+    pub snapshot: Snapshot,
+    rendered: OnceLock<Bytes>,
+}
+
+impl<V> Cached<V> {
+    /// A value with its snapshot.
+    pub fn new(value: V, snapshot: Snapshot) -> Self {
+        Self {
+            value,
+            snapshot,
+            rendered: OnceLock::new(),
+        }
+    }
+
+    /// The value in the form in which it is answered, made when it is first asked for. Always ask with the same function.
+    pub fn rendered(&self, render: impl FnOnce(&V) -> Vec<u8>) -> Bytes {
+        self.rendered
+            .get_or_init(|| render(&self.value).into())
+            .clone()
+    }
+}
+
+/// The cache. Clones share it; its tasks end with the last of them and of its spaces.
 #[derive(Clone)]
-pub struct Cache {
-    state: Arc<AtomicU8>,
-    _pings: Option<Arc<AbortOnDrop>>,
+pub struct Cache(Arc<Shared>);
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("state", &self.probe())
+            .finish_non_exhaustive()
+    }
 }
 
 struct AbortOnDrop(JoinHandle<()>);
@@ -52,95 +194,189 @@ impl Drop for AbortOnDrop {
     }
 }
 
-impl fmt::Debug for Cache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
-            .field("state", &self.probe())
-            .finish_non_exhaustive()
+/// What all spaces share, and the tasks.
+struct Shared {
+    core: Arc<Core>,
+    keeper: OnceLock<AbortOnDrop>,
+    _watch: Option<AbortOnDrop>,
+}
+
+impl Deref for Shared {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Shared {
+    /// Starts hearing of changes, if that was not done yet. Until the first round is over nothing is served from here.
+    fn start(&self) {
+        self.keeper
+            .get_or_init(|| AbortOnDrop(tokio::spawn(keeper::keep(Arc::clone(&self.core)))));
+    }
+
+    /// The number of the first round that is still to begin; `None` while nothing is cached at all.
+    fn round_to_come(&self) -> Option<u64> {
+        self.keeper.get()?;
+        Some(self.rounds.load(SeqCst) + 1)
+    }
+}
+
+/// What the tasks know.
+struct Core {
+    settings: CacheSettings,
+    database_url: Option<Secret>,
+    has_redis: bool,
+    listeners: Mutex<Vec<Weak<dyn Listener>>>,
+    counters: [Arc<Counters>; Kind::ALL.len()],
+    rounds: AtomicU64,
+    local_until: AtomicU64,
+    redis_until: AtomicU64,
+    wire: Mutex<Option<Arc<Wire>>>,
+    attached: RwLock<Option<Attached>>,
+}
+
+impl Core {
+    fn database_url(&self) -> Result<&str> {
+        let url = self.database_url.as_ref().map(Secret::expose);
+        url.ok_or_else(|| Error::invalid("invalid_config", "database.url must be set"))
+    }
+
+    fn local_is_fresh(&self, now: u64) -> bool {
+        now < self.local_until.load(SeqCst)
+    }
+
+    /// Where this process may read in Redis now.
+    fn attached(&self, now: u64) -> Option<Attached> {
+        if now >= self.redis_until.load(SeqCst) {
+            return None;
+        }
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        attached
+            .as_ref()
+            .filter(|attached| attached.wire.is_alive())
+            .cloned()
+    }
+
+    fn set_attached(&self, attached: Option<Attached>) {
+        *self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = attached;
+    }
+
+    /// The wire, while it is alive.
+    fn wire(&self) -> Option<Arc<Wire>> {
+        let wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        wire.as_ref().filter(|wire| wire.is_alive()).cloned()
+    }
+
+    fn set_wire(&self, wire: Option<Arc<Wire>>) {
+        *self.wire.lock().unwrap_or_else(PoisonError::into_inner) = wire;
+    }
+
+    /// The spaces that are still in use.
+    fn listeners(&self) -> Vec<Arc<dyn Listener>> {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Lets both layers serve until then.
+    fn extend(&self, until: u64, reaches_redis: bool) {
+        self.local_until.store(until, SeqCst);
+        if reaches_redis {
+            self.redis_until.store(until, SeqCst);
+        }
     }
 }
 
 impl Cache {
     /// Makes the cache; connects in the background. Fails only on an address that is none.
-    pub fn open(settings: &RedisSettings) -> Result<Self> {
-        let Some(url) = &settings.url else {
-            return Ok(Self {
-                state: Arc::new(AtomicU8::new(CacheState::Off as u8)),
-                _pings: None,
-            });
-        };
-        let timeout = Duration::from_millis(settings.response_timeout_milliseconds);
-        // The error is left out: it may quote the address, which holds the password.
-        let connection = connect(url.expose(), timeout).map_err(|_| {
-            Error::invalid(
-                "invalid_config",
-                "redis.url is not an address that can be used: redis://:password@host:port/0 or unix:///path",
-            )
-        })?;
-        let state = Arc::new(AtomicU8::new(CacheState::Down as u8));
-        let pings = tokio::spawn(ping_forever(connection, Arc::clone(&state)));
-        Ok(Self {
-            state,
-            _pings: Some(Arc::new(AbortOnDrop(pings))),
-        })
+    pub fn open(config: &Config) -> Result<Self> {
+        let redis = &config.redis;
+        let timeout = Duration::from_millis(redis.response_timeout_milliseconds);
+        let connector = redis
+            .url
+            .as_ref()
+            .map(|url| wire::Connector::new(url.expose(), timeout))
+            .transpose()
+            // The error is left out: it may quote the address, which holds the password.
+            .map_err(|_| {
+                Error::invalid(
+                    "invalid_config",
+                    "redis.url is not an address that can be used: redis://:password@host:port/0 or unix:///path",
+                )
+            })?;
+        let core = Arc::new(Core {
+            settings: config.cache.clone(),
+            database_url: config.database.url.clone(),
+            has_redis: connector.is_some(),
+            listeners: Mutex::default(),
+            counters: Default::default(),
+            rounds: AtomicU64::new(0),
+            local_until: AtomicU64::new(0),
+            redis_until: AtomicU64::new(0),
+            wire: Mutex::default(),
+            attached: RwLock::default(),
+        });
+        let watch = connector.map(|connector| {
+            let watching = keeper::watch(Arc::clone(&core), connector);
+            AbortOnDrop(tokio::spawn(watching))
+        });
+        Ok(Self(Arc::new(Shared {
+            core,
+            keeper: OnceLock::new(),
+            _watch: watch,
+        })))
     }
 
-    /// What the last ping found; no traffic.
+    /// A space for one kind of values, read by `load` where they are not cached.
+    pub fn space<K: Key>(&self, load: Load<K, K::Value>) -> Space<K> {
+        let shared = &self.0;
+        let counters = Arc::clone(&shared.counters[K::KIND as usize]);
+        let ttl = K::KIND.ttl(&shared.settings);
+        let space = Space::new(Arc::clone(shared), counters, ttl, load);
+        let listener: Arc<dyn Listener> = space.inner();
+        shared
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&listener));
+        space
+    }
+
+    /// Starts hearing of changes now, rather than with the first read.
+    pub fn start(&self) {
+        self.0.start();
+    }
+
+    /// Whether Redis answers; no traffic.
     pub fn probe(&self) -> CacheState {
-        match self.state.load(Relaxed) {
-            state if state == CacheState::Off as u8 => CacheState::Off,
-            state if state == CacheState::Up as u8 => CacheState::Up,
-            _ => CacheState::Down,
+        match (self.0.has_redis, self.0.wire()) {
+            (false, _) => CacheState::Off,
+            (true, Some(_)) => CacheState::Up,
+            (true, None) => CacheState::Down,
         }
     }
-}
 
-/// A connection that is made on first use and again after each loss. No retries: they would block every call for
-/// their whole backoff while the server is away.
-fn connect(url: &str, timeout: Duration) -> RedisResult<ConnectionManager> {
-    let info = url.into_connection_info()?;
-    let redis = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3);
-    let client = Client::open(info.set_redis_settings(redis))?;
-    let config = ConnectionManagerConfig::new()
-        .set_number_of_retries(0)
-        .set_connection_timeout(Some(PING_INTERVAL))
-        .set_response_timeout(Some(timeout));
-    ConnectionManager::new_lazy_with_config(client, config)
-}
+    /// What happened to each kind of values since the process started.
+    pub fn figures(&self) -> Vec<Figures> {
+        let counters = &self.0.counters;
+        Kind::ALL
+            .into_iter()
+            .map(|kind| counters[kind as usize].read(kind))
+            .collect()
+    }
 
-async fn ping(connection: &mut ConnectionManager) -> RedisResult<()> {
-    redis::cmd("PING").exec_async(connection).await
-}
-
-/// The thin loop: asks, keeps the answer, sleeps.
-async fn ping_forever(mut connection: ConnectionManager, state: Arc<AtomicU8>) {
-    let mut ticks = tokio::time::interval(PING_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last = None;
-    loop {
-        ticks.tick().await;
-        let mut pong = ping(&mut connection).await;
-        if pong.is_err() {
-            // A command over a lost connection fails and starts a new connection; only the next one uses it.
-            pong = ping(&mut connection).await;
-        }
-        let found = if pong.is_ok() {
-            CacheState::Up
-        } else {
-            CacheState::Down
-        };
-        if last != Some(found) {
-            match pong {
-                Ok(()) => tracing::info!("Redis answers"),
-                Err(error) => {
-                    tracing::warn!(%error, "Redis does not answer; the database answers alone");
-                }
-            }
-        }
-        last = Some(found);
-        state.store(found as u8, Relaxed);
+    /// Deletes from the outbox what every process had `cache.outbox_seconds` to read; gives how many rows went.
+    pub async fn empty_outbox(&self, pool: &Pool, now: DateTime<Utc>) -> Result<u64> {
+        let seconds = i64::try_from(self.0.settings.outbox_seconds).unwrap_or(i64::MAX);
+        let keep = TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::MAX);
+        outbox::empty(pool, keep, now).await
     }
 }

@@ -112,6 +112,17 @@ impl Error {
         Self::new(Kind::Internal, "internal", message)
     }
 
+    /// The error of work that several callers waited for, for one of them.
+    pub fn shared(error: std::sync::Arc<Self>) -> Self {
+        Self {
+            kind: error.kind,
+            code: error.code,
+            message: error.message.clone(),
+            fields: error.fields.clone(),
+            source: Some(Box::new(error)),
+        }
+    }
+
     /// The same error with its cause attached for the log.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());

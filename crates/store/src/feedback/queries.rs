@@ -1,10 +1,18 @@
-//! The SQL of feedback.
+//! The SQL of feedback. `f` is always a row of insight_feedback.
 
+mod fold;
 mod read;
+mod stats;
+mod write;
+
+pub use fold::*;
+pub use read::*;
+pub use stats::*;
+pub use write::*;
 
 use tokio_postgres::types::Type;
 
-pub use read::*;
+use crate::db::Statement;
 
 /// The columns of an entry.
 pub const ENTRY_COLUMNS: &[(&str, Type)] = &[
@@ -20,4 +28,16 @@ pub const ENTRY_COLUMNS: &[(&str, Type)] = &[
     ("flagged_at", Type::TIMESTAMPTZ),
     ("created_at", Type::TIMESTAMPTZ),
     ("updated_at", Type::TIMESTAMPTZ),
+];
+
+/// Every statement of feedback.
+pub const ALL: &[&Statement] = &[
+    &WRITE,
+    &WITHDRAW,
+    &READ_STATS,
+    &DRIFT,
+    &LOCK_FOLD,
+    &RESET_FOLD,
+    &FOLD_STATS,
+    &FOLD_DAYS,
 ];

@@ -1,0 +1,329 @@
+//! One connection to Redis, and what is said over it.
+//!
+//! A [`Wire`] is one TCP connection to one run of one server: its `run_id` is asked when it is made, and it never
+//! reconnects. What is read over it was therefore written during that run, under keys that carry the id: data that a
+//! restarted server has loaded from an old file, or that a promoted replica has kept, is under another prefix.
+//!
+//! Whoever meets an error of the connection or a timeout declares the wire dead, at once and for everybody: that is the
+//! breaker. The requests that were waiting lose `redis.response_timeout_milliseconds`, later ones nothing. A task makes
+//! the next wire; no request ever does.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
+    RedisResult, Script, ScriptInvocation, aio::MultiplexedConnection,
+};
+
+/// How long making a connection may take. Its questions are bound by the response timeout: a server that is too slow for
+/// requests is not used.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a fill has for reading the database; later it is refused.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Reads a value, or leaves a lease for a fill. A key of another type is rubbish and goes.
+const LOOK: &str = "
+    local value = redis.pcall('GET', KEYS[1])
+    if type(value) == 'string' then return value end
+    if type(value) == 'table' then redis.call('DEL', KEYS[1]) end
+    local set = redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+    return set ~= nil and set['ok'] ~= nil and 1 or 0";
+
+/// Stores a value under a lease that nothing has voided.
+const FILL: &str = "
+    if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    redis.call('DEL', KEYS[2])
+    return 1";
+
+/// Replaces the head, if it is still the one that was read (empty: none). A head of another type is rubbish.
+const REPLACE_HEAD: &str = "
+    local head = redis.pcall('GET', KEYS[1])
+    if type(head) == 'table' then redis.call('DEL', KEYS[1]) end
+    if type(head) ~= 'string' then head = '' end
+    if head ~= ARGV[1] then return 0 end
+    redis.call('SET', KEYS[1], ARGV[2])
+    return 1";
+
+/// Moves the head on, if it still has its generation.
+const ADVANCE_HEAD: &str = "
+    local head = redis.pcall('GET', KEYS[1])
+    if type(head) ~= 'string' or string.sub(head, 1, #ARGV[1] + 1) ~= ARGV[1] .. '|' then return 0 end
+    redis.call('SET', KEYS[1], ARGV[2])
+    return 1";
+
+/// What a look found.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// The value's bytes.
+    Value(Vec<u8>),
+    /// Nothing; a fill under this lease may store it.
+    Leased,
+    /// Nothing, and nothing can be stored now.
+    Nothing,
+}
+
+impl FromRedisValue for Looked {
+    fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
+        match value {
+            redis::Value::BulkString(bytes) => Ok(Self::Value(bytes)),
+            redis::Value::Int(1) => Ok(Self::Leased),
+            _ => Ok(Self::Nothing),
+        }
+    }
+}
+
+/// The scripts, their hashes computed once.
+struct Scripts {
+    look: Script,
+    fill: Script,
+    replace_head: Script,
+    advance_head: Script,
+}
+
+/// One connection to one run of a server.
+pub(super) struct Wire {
+    connection: MultiplexedConnection,
+    timeout: Duration,
+    dead: AtomicBool,
+    scripts: Arc<Scripts>,
+    /// Which run of which server.
+    pub run_id: String,
+}
+
+/// The wire does not answer; it is dead now.
+#[derive(Debug)]
+pub(super) struct Dead;
+
+/// Makes wires to one address.
+pub(super) struct Connector {
+    client: Client,
+    timeout: Duration,
+    scripts: Arc<Scripts>,
+}
+
+impl Connector {
+    /// Fails only on an address that is none.
+    pub fn new(url: &str, timeout: Duration) -> RedisResult<Self> {
+        let info = url.into_connection_info()?;
+        let redis = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        Ok(Self {
+            client: Client::open(info.set_redis_settings(redis))?,
+            timeout,
+            scripts: Arc::new(Scripts {
+                look: Script::new(LOOK),
+                fill: Script::new(FILL),
+                replace_head: Script::new(REPLACE_HEAD),
+                advance_head: Script::new(ADVANCE_HEAD),
+            }),
+        })
+    }
+
+    /// Connects, and asks which run of which server answers.
+    pub async fn connect(&self) -> RedisResult<Wire> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(self.timeout));
+        let making = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, making)
+            .await
+            .map_err(|_| timed_out("connecting took too long"))??;
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut connection)
+            .await?;
+        let run_id = info
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("run_id:"))
+            .ok_or_else(|| timed_out("INFO has no run_id"))?
+            .to_owned();
+        for script in [
+            &self.scripts.look,
+            &self.scripts.fill,
+            &self.scripts.replace_head,
+            &self.scripts.advance_head,
+        ] {
+            script.load_async(&mut connection).await?;
+        }
+        Ok(Wire {
+            connection,
+            timeout: self.timeout,
+            dead: AtomicBool::new(false),
+            scripts: Arc::clone(&self.scripts),
+            run_id,
+        })
+    }
+}
+
+fn timed_out(why: &'static str) -> redis::RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()
+}
+
+impl Wire {
+    /// Whether nobody has declared it dead.
+    pub fn is_alive(&self) -> bool {
+        !self.dead.load(SeqCst)
+    }
+
+    /// Declares it dead, for everybody.
+    pub fn declare_dead(&self) {
+        self.dead.store(true, SeqCst);
+    }
+
+    /// Waits for an answer as long as a request may. An error that the server answers (no memory, a wrong type) is an
+    /// answer: `None`.
+    async fn ask<T>(
+        &self,
+        question: impl Future<Output = RedisResult<T>>,
+    ) -> Result<Option<T>, Dead> {
+        if !self.is_alive() {
+            return Err(Dead);
+        }
+        let why = match tokio::time::timeout(self.timeout, question).await {
+            Ok(Ok(answer)) => return Ok(Some(answer)),
+            Ok(Err(error)) if is_an_answer(&error) => {
+                tracing::debug!(%error, "Redis refused a command");
+                return Ok(None);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if !self.dead.swap(true, SeqCst) {
+            tracing::warn!(
+                why,
+                "Redis does not answer; the database answers until it does"
+            );
+        }
+        Err(Dead)
+    }
+
+    /// Asks whether it is there.
+    pub async fn ping(&self) -> Result<(), Dead> {
+        let mut connection = self.connection.clone();
+        let pong = async { redis::cmd("PING").exec_async(&mut connection).await };
+        self.ask(pong).await.map(|_| ())
+    }
+
+    /// Reads a value, or leaves a lease.
+    pub async fn look(&self, value: &str, lease: &str, token: &str) -> Result<Looked, Dead> {
+        let mut connection = self.connection.clone();
+        let mut call = self.scripts.look.key(value);
+        call.key(lease)
+            .arg(token)
+            .arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
+        let looked = self.ask(call.invoke_async(&mut connection)).await?;
+        Ok(looked.unwrap_or(Looked::Nothing))
+    }
+
+    /// Stores a value if the lease still holds; says whether it did.
+    pub async fn fill(
+        &self,
+        value: &str,
+        lease: &str,
+        token: &str,
+        bytes: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, Dead> {
+        let mut connection = self.connection.clone();
+        let mut call = self.scripts.fill.key(value);
+        call.key(lease)
+            .arg(token)
+            .arg(bytes)
+            .arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let filled: Option<i64> = self.ask(call.invoke_async(&mut connection)).await?;
+        Ok(filled == Some(1))
+    }
+
+    /// The head; empty where there is none that can be read.
+    pub async fn head(&self, key: &str) -> Result<Vec<u8>, Dead> {
+        let mut connection = self.connection.clone();
+        let get = async {
+            redis::cmd("GET")
+                .arg(key)
+                .query_async(&mut connection)
+                .await
+        };
+        let head: Option<Option<Vec<u8>>> = self.ask(get).await?;
+        Ok(head.flatten().unwrap_or_default())
+    }
+
+    /// Replaces the head if it is still the one that was read; says whether it did.
+    pub async fn replace_head(&self, key: &str, read: &[u8], head: &str) -> Result<bool, Dead> {
+        let call = &self.scripts.replace_head;
+        self.set_head(call.key(key).arg(read).arg(head)).await
+    }
+
+    /// Moves the head of a generation on; says whether it is still that generation's.
+    pub async fn advance_head(
+        &self,
+        key: &str,
+        generation: &str,
+        head: &str,
+    ) -> Result<bool, Dead> {
+        let call = &self.scripts.advance_head;
+        self.set_head(call.key(key).arg(generation).arg(head)).await
+    }
+
+    async fn set_head(&self, call: &ScriptInvocation<'_>) -> Result<bool, Dead> {
+        let mut connection = self.connection.clone();
+        let set: Option<i64> = self.ask(call.invoke_async(&mut connection)).await?;
+        Ok(set == Some(1))
+    }
+
+    /// Deletes a key; nothing waits for its success.
+    pub async fn delete(&self, key: &str) -> Result<(), Dead> {
+        let mut connection = self.connection.clone();
+        let delete = async {
+            redis::cmd("UNLINK")
+                .arg(key)
+                .exec_async(&mut connection)
+                .await
+        };
+        self.ask(delete).await.map(|_| ())
+    }
+
+    /// Deletes all of these keys, or is dead: what cannot be deleted must not be read.
+    pub async fn delete_all(&self, keys: &[String]) -> Result<(), Dead> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.connection.clone();
+        let delete = async {
+            redis::cmd("UNLINK")
+                .arg(keys)
+                .exec_async(&mut connection)
+                .await
+        };
+        if self.ask(delete).await?.is_none() {
+            self.declare_dead();
+            return Err(Dead);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the server has answered, with an error, and the connection is good. A server that loads its data or lost its
+/// master answers too, but is of no use.
+fn is_an_answer(error: &redis::RedisError) -> bool {
+    use redis::{ErrorKind, ServerErrorKind as Server};
+    !error.is_unrecoverable_error()
+        && matches!(
+            error.kind(),
+            ErrorKind::Server(
+                Server::ResponseError | Server::ExecAbort | Server::NoScript | Server::ReadOnly
+            ) | ErrorKind::Extension
+                | ErrorKind::UnexpectedReturnType
+        )
+}
