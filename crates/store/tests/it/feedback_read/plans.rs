@@ -145,11 +145,7 @@ async fn lists_rankings_and_trends_are_read_from_indexes() {
         (
             &queries::COMMENTS,
             "'insight-hot', 'infinity', '00000000-0000-0000-0000-000000000000', 21, 0",
-            &[
-                "insight_feedback_comments_idx",
-                "feedback_deltas_insight_idx",
-                "feedback_stats_pkey",
-            ],
+            &["insight_feedback_comments_idx"],
         ),
         (
             &queries::HISTORY,
@@ -159,11 +155,7 @@ async fn lists_rankings_and_trends_are_read_from_indexes() {
         (
             &queries::FLAGGED,
             "null, null, '-infinity', 'infinity', 9223372036854775807, 'infinity', '', 21, 0",
-            &[
-                "insight_feedback_insight_flagged_idx",
-                "feedback_deltas_insight_idx",
-                "feedback_stats_pkey",
-            ],
+            &["insight_feedback_insight_flagged_idx"],
         ),
         (
             &queries::TOP_BY_LOWER_BOUND,

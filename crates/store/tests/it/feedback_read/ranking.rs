@@ -21,7 +21,7 @@ async fn rate(admin: &Client, random: &mut StdRng, all: &mut All, insights: u32,
         let change = if taken_back { -1 } else { 1 };
         counts.ratings[value] += i64::from(change);
         let sql = format!(
-            "insert into feedback_deltas values ($1, pg_current_xact_id(), {}, 0, 0, 0, 0, 0)",
+            "insert into feedback_deltas values ($1, pg_current_xact_id(), {})",
             (0..11)
                 .map(|v| if v == value {
                     change.to_string()
