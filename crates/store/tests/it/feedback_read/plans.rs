@@ -63,8 +63,8 @@ const SEARCHES: &[(&Statement, &str, &str)] = &[
     (&queries::SEARCH_TIME, "updated_idx", "updated_idx"),
 ];
 
-/// 200,000 entries. `insights` and `users` say how many there are beside the hot ones, which have a half and a twentieth.
-async fn fill(admin: &Client, insights: u32, users: u32) {
+/// So many entries. `insights` and `users` say how many there are beside the hot ones, which have a half and a twentieth.
+async fn fill(admin: &Client, rows: u32, insights: u32, users: u32) {
     admin
         .batch_execute(&format!(
             "set session_replication_role = replica;
@@ -80,28 +80,18 @@ async fn fill(admin: &Client, insights: u32, users: u32) {
                           case when n % 97 = 0 or n % 12 = 5 then 'a comment ' || n end as comment,
                           case when n % 2003 = 7 then (array['inaccurate', 'misleading', 'spam', 'inappropriate', 'other'])[1 + n % 5] end as flag,
                           timestamptz '2026-01-01 00:00:00+00' + n * interval '37 seconds' as t
-                   from generate_series(1, 200000) n) made
+                   from generate_series(1, {rows}) n) made
              on conflict do nothing;
-             insert into feedback_history (insight_id, user_id, fact, rating, occurred_at)
-             select insight_id, user_id, 'rating', rating, rated_at from insight_feedback where rating is not null;
-             insert into feedback_stats select insight_id, 0, 0, 0, 0, count(*), count(comment), 0, 0, 0, 0, 0
-             from insight_feedback group by insight_id;
-             insert into feedback_days select insight_id, date '2026-01-01' + (row_number() over ())::int % 100, 1, 5, 0, 0, 0
-             from feedback_stats on conflict do nothing;
              set session_replication_role = origin;"
         ))
         .await
         .unwrap();
-    for table in [
-        "insight_feedback",
-        "feedback_stats",
-        "feedback_history",
-        "feedback_days",
-        "feedback_deltas",
-    ] {
-        let vacuum = format!("vacuum analyze {table}");
-        admin.batch_execute(&vacuum).await.unwrap();
-    }
+    vacuum(admin, "insight_feedback").await;
+}
+
+async fn vacuum(admin: &Client, table: &str) {
+    let vacuum = format!("vacuum analyze {table}");
+    admin.batch_execute(&vacuum).await.unwrap();
 }
 
 fn check(statement: &Statement, plan: &str, page_index: &str, count_index: &str) {
@@ -125,10 +115,14 @@ fn check(statement: &Statement, plan: &str, page_index: &str, count_index: &str)
 #[tokio::test]
 async fn every_search_is_read_from_the_index_that_leaves_the_fewest_rows() {
     // Many insights and users; hardly any of either; each user once.
-    for (insights, users) in [(20_011, 5_003), (1, 300_007), (100_003, 1)] {
+    for (rows, insights, users) in [
+        (200_000, 20_011, 5_003),
+        (50_000, 1, 300_007),
+        (50_000, 100_003, 1),
+    ] {
         let db = TestDb::new().await;
         let admin = db.admin().await;
-        fill(&admin, insights, users).await;
+        fill(&admin, rows, insights, users).await;
         for (statement, page, count) in SEARCHES {
             let plan = plan(&admin, statement, SEARCH_ARGS).await;
             check(statement, &plan, page, count);
@@ -140,7 +134,21 @@ async fn every_search_is_read_from_the_index_that_leaves_the_fewest_rows() {
 async fn lists_rankings_and_trends_are_read_from_indexes() {
     let db = TestDb::new().await;
     let admin = db.admin().await;
-    fill(&admin, 20_011, 5_003).await;
+    fill(&admin, 100_000, 20_011, 5_003).await;
+    admin
+        .batch_execute(
+            "insert into feedback_history (insight_id, user_id, fact, rating, occurred_at)
+             select insight_id, user_id, 'rating', rating, rated_at from insight_feedback where rating is not null;
+             insert into feedback_stats select insight_id, 0, 0, 0, 0, count(*), count(comment), 0, 0, 0, 0, 0
+             from insight_feedback group by insight_id;
+             insert into feedback_days select insight_id, date '2026-01-01' + (row_number() over ())::int % 100, 1, 5, 0, 0, 0
+             from feedback_stats on conflict do nothing",
+        )
+        .await
+        .unwrap();
+    for table in ["feedback_stats", "feedback_history", "feedback_days"] {
+        vacuum(&admin, table).await;
+    }
     let cases: &[(&Statement, &str, &[&str])] = &[
         (
             &queries::COMMENTS,
@@ -186,7 +194,7 @@ async fn lists_rankings_and_trends_are_read_from_indexes() {
 async fn an_export_is_planned_for_its_values() {
     let db = TestDb::new().await;
     let admin = db.admin().await;
-    fill(&admin, 20_011, 5_003).await;
+    fill(&admin, 100_000, 20_011, 5_003).await;
     let sql = queries::DECLARE_EXPORT.sql;
     let explain = async |user: Option<&str>, insight: Option<&str>, kind: Option<&str>| {
         let types = queries::DECLARE_EXPORT.params;
