@@ -24,13 +24,6 @@ pub const C1_5: Criterion = Criterion {
     limit: Duration::from_millis(100),
 };
 
-/// Statistics of an insight within 100 ms.
-#[allow(dead_code, reason = "not every set of measurements has statistics")]
-pub const C2_4: Criterion = Criterion {
-    name: "C2.4",
-    limit: Duration::from_millis(100),
-};
-
 /// Progress updates reach percentage and estimate within 5 s: they are one statement.
 pub const C1_2: Criterion = Criterion {
     name: "C1.2",
