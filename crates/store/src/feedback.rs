@@ -8,12 +8,20 @@
 //! * **Statistics are exact after every acknowledged write**, whoever writes, and take the same time to read for one
 //!   rating and for a million: see migration 0005 for how they are kept without a row that writers wait for.
 
+mod batch;
+mod drift;
 mod entry;
+mod fold;
 pub mod queries;
 mod stats;
+mod write;
 
+pub use batch::{Writer, WriterSnapshot};
+pub use drift::Drift;
 pub use entry::{Entry, Fact, FlagType};
-pub use stats::{Counts, Stats};
+pub use fold::Folded;
+pub use stats::{Counts, Loaded, Stats, load_stats};
+pub use write::Written;
 
 use crate::{config::FeedbackSettings, db::Pool};
 
@@ -22,11 +30,16 @@ use crate::{config::FeedbackSettings, db::Pool};
 pub struct Feedback<'a> {
     pool: &'a Pool,
     settings: &'a FeedbackSettings,
+    writer: &'a Writer,
 }
 
 impl<'a> Feedback<'a> {
-    /// Feedback over a pool.
-    pub fn new(pool: &'a Pool, settings: &'a FeedbackSettings) -> Self {
-        Self { pool, settings }
+    /// Feedback over a pool; its writes share transactions with those of every handle on the same writer.
+    pub fn new(pool: &'a Pool, settings: &'a FeedbackSettings, writer: &'a Writer) -> Self {
+        Self {
+            pool,
+            settings,
+            writer,
+        }
     }
 }

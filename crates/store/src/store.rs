@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     db::Pool,
     error::Result,
-    feedback::Feedback,
+    feedback::{Feedback, Writer},
     token::Tokens,
 };
 
@@ -23,6 +23,7 @@ use crate::{
 pub struct Store {
     pool: Pool,
     cache: Cache,
+    feedback_writer: Writer,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -37,9 +38,11 @@ impl Store {
     pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let pool = Pool::open(&config.database)?;
         let cache = Cache::open(&config)?;
+        let feedback_writer = Writer::new(&pool, &config.feedback);
         Ok(Self {
             pool,
             cache,
+            feedback_writer,
             config: Arc::new(config),
             clock,
         })
@@ -67,7 +70,12 @@ impl Store {
 
     /// Feedback of users on insights.
     pub fn feedback(&self) -> Feedback<'_> {
-        Feedback::new(&self.pool, &self.config.feedback)
+        Feedback::new(&self.pool, &self.config.feedback, &self.feedback_writer)
+    }
+
+    /// What gathers the writes of feedback into shared transactions.
+    pub fn feedback_writer(&self) -> &Writer {
+        &self.feedback_writer
     }
 
     /// The connection pool.

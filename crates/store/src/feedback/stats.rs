@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Feedback;
+use crate::{
+    db::{Pool, Snapshot},
+    error::{Error, Result},
+};
+
 /// Counts of feedback on one insight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -50,4 +56,32 @@ pub struct Stats {
     /// Of the rows that retention has removed; with `live`, what was ever said. A user who rates again after that is
     /// counted anew.
     pub retired: Counts,
+}
+
+/// Statistics, and the snapshot that all of them were read in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// One for each id asked for, in that order; zeros for an insight that nobody spoke of.
+    pub stats: Vec<Stats>,
+    /// What was visible.
+    pub snapshot: Snapshot,
+    /// How many changes that are not folded yet were added up: many of them ask for a fold.
+    pub open_deltas: i64,
+}
+
+/// Reads the statistics of insights, in one statement and one snapshot.
+pub async fn load_stats(_pool: &Pool, _insight_ids: &[String]) -> Result<Loaded> {
+    Err(Error::internal("not there yet"))
+}
+
+impl Feedback<'_> {
+    /// The statistics of one insight, exact, from the database.
+    pub async fn stats(&self, insight_id: &str) -> Result<Stats> {
+        let loaded = load_stats(self.pool, &[insight_id.to_owned()]).await?;
+        loaded
+            .stats
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::internal("no statistics were read"))
+    }
 }
