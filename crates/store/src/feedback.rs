@@ -10,17 +10,33 @@
 
 mod batch;
 mod drift;
+mod encode;
 mod entry;
+mod export;
 mod fold;
+mod lists;
+mod page;
 pub mod queries;
+mod ranking;
+mod review;
+mod search;
 mod stats;
+mod trend;
 mod write;
 
 pub use batch::{Writer, WriterSnapshot};
 pub use drift::Drift;
+pub use encode::Format;
 pub use entry::{Entry, Fact, FlagType};
+pub use export::Export;
 pub use fold::Folded;
+pub use lists::{Act, Acts};
+pub use page::{Cursor, MAX_PAGE, Page, Start};
+pub use ranking::{Ranked, Ranking, Top};
+pub use review::{FlagReason, FlaggedFilter, FlaggedInsight, FlaggedInsights};
+pub use search::{Filter, FlagFilter, Found};
 pub use stats::{Counts, Loaded, Stats, load_stats};
+pub use trend::{MAX_TREND_DAYS, TrendDay};
 pub use write::Written;
 
 use crate::{config::FeedbackSettings, db::Pool};
