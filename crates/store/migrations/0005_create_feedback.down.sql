@@ -7,6 +7,7 @@ drop table feedback_deltas;
 drop table feedback_stats;
 drop table feedback_history;
 drop table insight_feedback;
+drop function feedback_read_stats;
 drop function feedback_lower_bound;
 drop function feedback_retired_truncated;
 drop function feedback_retired_changed;

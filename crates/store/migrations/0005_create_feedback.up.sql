@@ -69,12 +69,16 @@ create index feedback_history_occurred_idx on feedback_history (occurred_at);
 
 -- The lower end of the 90 % interval of the mean rating under a Dirichlet posterior that begins with one rating of each
 -- value (Evan Miller, "Ranking Items With Star Ratings", 2014; z = 1.65): few ratings rank low however good they are.
+-- A count may be below zero for a moment, where a fold in parts takes a withdrawal before what was withdrawn: a root that
+-- does not exist would then stop all folding.
 create function feedback_lower_bound(r1 bigint, r2 bigint, r3 bigint, r4 bigint, r5 bigint) returns double precision
     language sql immutable parallel safe
     return (select p - 1.65 * sqrt((q - p * p) / (n + 6))
             from (select n, (15 + r1 + 2 * r2 + 3 * r3 + 4 * r4 + 5 * r5) / (n + 5) as p,
                          (55 + r1 + 4 * r2 + 9 * r3 + 16 * r4 + 25 * r5) / (n + 5) as q
-                  from (select (r1 + r2 + r3 + r4 + r5)::float8 as n) as total) as moments);
+                  from (select greatest(r1, 0) as r1, greatest(r2, 0) as r2, greatest(r3, 0) as r3, greatest(r4, 0) as r4,
+                               greatest(r5, 0) as r5) as counts
+                  cross join lateral (select (r1 + r2 + r3 + r4 + r5)::float8 as n) as total) as moments);
 
 create table feedback_stats (
     insight_id         text   not null,
@@ -113,7 +117,8 @@ create table feedback_deltas (
 );
 create index feedback_deltas_insight_idx on feedback_deltas (insight_id, x);
 create index feedback_deltas_x_idx on feedback_deltas (x);
-alter table feedback_deltas set (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000);
+-- Not cut when it is empty: for a table without pages a plan is made that reads all of it, and kept when it has grown.
+alter table feedback_deltas set (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000, vacuum_truncate = off);
 
 -- What users did on each day (UTC), also where it was changed or withdrawn later: a rating counts on the day it was given.
 create table feedback_days (
@@ -148,7 +153,7 @@ create table feedback_day_deltas (
     withdrawals integer not null
 );
 create index feedback_day_deltas_x_idx on feedback_day_deltas (x);
-alter table feedback_day_deltas set (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000);
+alter table feedback_day_deltas set (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000, vacuum_truncate = off);
 
 -- One row: every delta of a transaction below these is folded. Transactions are numbered anew when the database is
 -- restored into another cluster, so the bounds hold only on the cluster that they name; elsewhere all deltas are read.
@@ -159,7 +164,7 @@ create table feedback_fold (
     days_below        xid8    not null,
     constraint feedback_fold_pkey primary key (only_one),
     constraint feedback_fold_is_one_row check (only_one)
-);
+) with (fillfactor = 10);
 insert into feedback_fold values (true, 0, '0', '0');
 
 -- What retention has removed, summed by insight and day of the removed rows, without users.
@@ -179,6 +184,51 @@ create table feedback_retired (
     flags_other        bigint not null,
     constraint feedback_retired_pkey primary key (insight_id, day)
 );
+
+-- The statistics of insights, exact in the caller's snapshot: folded counts plus open deltas, and what retention removed.
+-- It is a function for its setting: a plan is kept for the session, and one made while a table was small or empty would
+-- read the whole of it when it has grown. Tables are read in the order in which TRUNCATE locks them.
+create function feedback_read_stats(insight_ids text[])
+    returns table (insight_id text, live bigint[], retired bigint[], open_deltas bigint)
+    language plpgsql stable set search_path = public, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+begin
+    return query
+    select w.insight_id,
+           array[coalesce(s.ratings_1, 0) + d.ratings_1, coalesce(s.ratings_2, 0) + d.ratings_2,
+                 coalesce(s.ratings_3, 0) + d.ratings_3, coalesce(s.ratings_4, 0) + d.ratings_4,
+                 coalesce(s.ratings_5, 0) + d.ratings_5, coalesce(s.comments, 0) + d.comments,
+                 coalesce(s.flags_inaccurate, 0) + d.flags_inaccurate, coalesce(s.flags_misleading, 0) + d.flags_misleading,
+                 coalesce(s.flags_spam, 0) + d.flags_spam, coalesce(s.flags_inappropriate, 0) + d.flags_inappropriate,
+                 coalesce(s.flags_other, 0) + d.flags_other],
+           array[r.ratings_1, r.ratings_2, r.ratings_3, r.ratings_4, r.ratings_5, r.comments,
+                 r.flags_inaccurate, r.flags_misleading, r.flags_spam, r.flags_inappropriate, r.flags_other],
+           d.open_deltas
+    from unnest(insight_ids) with ordinality as w(insight_id, n)
+    left join lateral (select * from feedback_stats where insight_id = w.insight_id limit 1) s on true
+    cross join lateral (
+        select count(*) as open_deltas,
+               coalesce(sum(ratings_1), 0) as ratings_1, coalesce(sum(ratings_2), 0) as ratings_2,
+               coalesce(sum(ratings_3), 0) as ratings_3, coalesce(sum(ratings_4), 0) as ratings_4,
+               coalesce(sum(ratings_5), 0) as ratings_5, coalesce(sum(comments), 0) as comments,
+               coalesce(sum(flags_inaccurate), 0) as flags_inaccurate, coalesce(sum(flags_misleading), 0) as flags_misleading,
+               coalesce(sum(flags_spam), 0) as flags_spam, coalesce(sum(flags_inappropriate), 0) as flags_inappropriate,
+               coalesce(sum(flags_other), 0) as flags_other
+        from feedback_deltas
+        where insight_id = w.insight_id
+              and x >= coalesce((select case when system_identifier = (select c.system_identifier from pg_control_system() c)
+                                             then stats_below end from feedback_fold), '0')) d
+    cross join lateral (
+        select coalesce(sum(ratings_1), 0)::bigint as ratings_1, coalesce(sum(ratings_2), 0)::bigint as ratings_2,
+               coalesce(sum(ratings_3), 0)::bigint as ratings_3, coalesce(sum(ratings_4), 0)::bigint as ratings_4,
+               coalesce(sum(ratings_5), 0)::bigint as ratings_5, coalesce(sum(comments), 0)::bigint as comments,
+               coalesce(sum(flags_inaccurate), 0)::bigint as flags_inaccurate,
+               coalesce(sum(flags_misleading), 0)::bigint as flags_misleading, coalesce(sum(flags_spam), 0)::bigint as flags_spam,
+               coalesce(sum(flags_inappropriate), 0)::bigint as flags_inappropriate,
+               coalesce(sum(flags_other), 0)::bigint as flags_other
+        from feedback_retired where insight_id = w.insight_id) r
+    order by w.n;
+end $$;
 
 -- A writer that gives no time (psql) gets the database's. The program always gives one, and each of its updates has a later
 -- time than the one before, so that for its writes only the conditions are looked at.
@@ -215,7 +265,11 @@ create trigger insight_feedback_fill_times_of_new before insert on insight_feedb
           or (new.comment is null) <> (new.commented_at is null) or (new.flag_type is null) <> (new.flagged_at is null))
     execute function feedback_fill_times();
 create trigger insight_feedback_fill_times_of_changed before update on insight_feedback for each row
-    when (new.updated_at is not distinct from old.updated_at)
+    when (new.updated_at is not distinct from old.updated_at
+          or (new.rating is distinct from old.rating and new.rated_at is not distinct from old.rated_at)
+          or (new.comment is distinct from old.comment and new.commented_at is not distinct from old.commented_at)
+          or (new.flag_type is distinct from old.flag_type and new.flagged_at is not distinct from old.flagged_at)
+          or (new.flag_reason is distinct from old.flag_reason and new.flagged_at is not distinct from old.flagged_at))
     execute function feedback_fill_times();
 
 -- The triggers below look at whole statements: of an upsert of many rows, PostgreSQL gives the inserted ones to the first
@@ -307,10 +361,11 @@ begin
            count(*) filter (where rating is null and comment is null and flag_type is null)
     from acts group by insight_id, (occurred_at at time zone 'UTC')::date;
 
-    -- Nothing is left of a row whose last fact was withdrawn.
+    -- Nothing is left of a row whose last fact was withdrawn. Found by its key: joined by hashing, all rows would be read.
     if exists (select from new_rows where rating is null and comment is null and flag_type is null) then
-        delete from insight_feedback f using new_rows n
-        where f.id = n.id and f.rating is null and f.comment is null and f.flag_type is null;
+        delete from insight_feedback
+        where id = any (array(select id from new_rows where rating is null and comment is null and flag_type is null))
+              and rating is null and comment is null and flag_type is null;
     end if;
     return null;
 end $$;
@@ -337,11 +392,13 @@ begin
 end $$;
 
 -- Truncated, never deleted: a DELETE in a session with an old snapshot would miss what was committed since. No writer is
--- under way, since TRUNCATE has locked insight_feedback against all of them.
+-- under way, since TRUNCATE has locked insight_feedback against all of them. The first lock waits for a fold under way, the
+-- next two are taken in the order in which readers take them: else this one and they could wait for each other.
 create function feedback_record_truncated() returns trigger
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    truncate feedback_deltas, feedback_stats;
+    lock table feedback_fold in exclusive mode;
+    truncate feedback_stats, feedback_deltas;
     insert into cache_outbox (kind, key, x, written_at) values ('feedback_stats', null, pg_current_xact_id(), clock_timestamp());
     return null;
 end $$;
@@ -395,3 +452,4 @@ grant select on feedback_history, feedback_retired to utxoiq_app;
 grant select, insert, update on feedback_stats, feedback_days, feedback_overall_days to utxoiq_app;
 grant select, delete on feedback_deltas, feedback_day_deltas to utxoiq_app;
 grant select, update (system_identifier, stats_below, days_below) on feedback_fold to utxoiq_app;
+grant execute on function feedback_read_stats to utxoiq_app;

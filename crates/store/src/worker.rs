@@ -7,14 +7,16 @@
 use serde_json::json;
 
 use crate::{
-    Store,
+    Error, Store,
     schedule::{self, Cadence, Task},
 };
 
 /// Every scheduled task of the product. Each name is here once; removing a line ends the task, its history stays.
 pub fn tasks(store: &Store) -> Vec<Task> {
     vec![
+        check_feedback_statistics(store.clone()),
         fail_silent_backfills(store.clone()),
+        fold_feedback(store.clone()),
         prune_schedule_history(store.clone()),
     ]
 }
@@ -31,6 +33,49 @@ fn fail_silent_backfills(store: Store) -> Task {
             async move {
                 let failed = store.backfill().fail_silent(context.now).await?;
                 Ok(json!({ "failed": failed }))
+            }
+        },
+    )
+}
+
+/// Folds serialise themselves by a row of their own: no fence is needed.
+fn fold_feedback(store: Store) -> Task {
+    Task::new(
+        "fold_feedback",
+        Cadence::Every(1),
+        "folds changes of the counts of feedback that no server has folded: those of psql's writes, and the last before a silence",
+        "C2.4",
+        move |_| {
+            let store = store.clone();
+            async move {
+                let folded = store.feedback().fold().await?;
+                Ok(json!({ "deltas": folded.deltas, "day_deltas": folded.day_deltas }))
+            }
+        },
+    )
+}
+
+/// It only reads: no fence is needed.
+fn check_feedback_statistics(store: Store) -> Task {
+    /// As many as a message can name.
+    const NAMED: i64 = 10;
+    Task::new(
+        "check_feedback_statistics",
+        Cadence::DailyAt { hour: 4, minute: 0 },
+        "compares the statistics of every insight with its feedback, and fails where they differ",
+        "C2.4",
+        move |_| {
+            let store = store.clone();
+            async move {
+                let drift = store.feedback().drift(NAMED).await?;
+                if drift.is_empty() {
+                    return Ok(json!({ "differences": 0 }));
+                }
+                let named: Vec<&str> = drift.iter().map(|one| &*one.insight_id).collect();
+                Err(Error::internal(format!(
+                    "statistics of feedback differ from its rows, at least for: {}; look for writes that went past the triggers of insight_feedback",
+                    named.join(", ")
+                )))
             }
         },
     )

@@ -1,6 +1,16 @@
-//! The SQL of feedback.
+//! The SQL of feedback. `f` is always a row of insight_feedback.
 
 use tokio_postgres::types::Type;
+
+use crate::db::Statement;
+
+mod fold;
+mod stats;
+mod write;
+
+pub use fold::*;
+pub use stats::*;
+pub use write::*;
 
 /// The columns of an entry.
 pub const ENTRY_COLUMNS: &[(&str, Type)] = &[
@@ -16,4 +26,16 @@ pub const ENTRY_COLUMNS: &[(&str, Type)] = &[
     ("flagged_at", Type::TIMESTAMPTZ),
     ("created_at", Type::TIMESTAMPTZ),
     ("updated_at", Type::TIMESTAMPTZ),
+];
+
+/// Every statement of feedback.
+pub const ALL: &[&Statement] = &[
+    &WRITE,
+    &WITHDRAW,
+    &READ_STATS,
+    &DRIFT,
+    &LOCK_FOLD,
+    &RESET_FOLD,
+    &FOLD_STATS,
+    &FOLD_DAYS,
 ];

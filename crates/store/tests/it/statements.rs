@@ -4,7 +4,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
     backfill,
     db::{Statement, migrate},
-    schedule, token,
+    feedback, schedule, token,
 };
 
 use crate::support::TestDb;
@@ -68,6 +68,7 @@ async fn every_statement_takes_and_gives_what_it_declares() {
 fn all() -> Vec<&'static Statement> {
     [
         backfill::queries::ALL,
+        feedback::queries::ALL,
         migrate::STATEMENTS,
         schedule::queries::ALL,
         token::queries::ALL,

@@ -205,7 +205,7 @@ async fn a_process_that_hears_of_no_changes_serves_nothing_from_a_cache() {
     process.warm("a").await;
     to_database.set(Mode::Silent).await;
     world.set("a", 2).await;
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(process.space.peek(&key("a")).is_none());
     // The database is not there for anybody: no answer, rather than an old one.
     let answer = tokio::time::timeout(

@@ -1,0 +1,245 @@
+//! One lane: takes what waits, writes it, answers, until nothing waits.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio_postgres::{Row, error::SqlState};
+
+use super::{
+    Change, Inner,
+    queue::{Key, Waiting},
+};
+use crate::{
+    db::{self, Connection},
+    error::{Error, Result},
+    feedback::{Written, queries},
+};
+
+/// Starts a lane that was counted already.
+pub(super) fn spawn(inner: &Arc<Inner>) {
+    let lane = Lane {
+        inner: Arc::clone(inner),
+        taken: Vec::new(),
+        is_counted: true,
+    };
+    tokio::spawn(lane.run());
+}
+
+/// A lane. However it ends, what it has taken is given back, and what waits is not left alone.
+struct Lane {
+    inner: Arc<Inner>,
+    taken: Vec<Key>,
+    is_counted: bool,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        while self.goes_on() {
+            // Those who were just answered are about to send their next write: they come first.
+            tokio::task::yield_now().await;
+            // The connection comes before the batch, so that what comes while waiting for it is written, too.
+            let connection = self.inner.pool.get().await;
+            let batch = self.take();
+            match connection {
+                _ if batch.is_empty() => {}
+                Ok(connection) => self.write(&connection, batch).await,
+                Err(error) => refuse(batch, error),
+            }
+            self.give_back();
+        }
+    }
+
+    /// Whether something waits; if not, this lane is no longer counted, so that the next write opens another.
+    fn goes_on(&mut self) -> bool {
+        let mut state = self.inner.state();
+        if !state.queue.is_ready() {
+            state.lanes -= 1;
+            self.is_counted = false;
+        }
+        self.is_counted
+    }
+
+    fn take(&mut self) -> Vec<Waiting> {
+        let mut state = self.inner.state();
+        state.taken_at = std::time::Instant::now();
+        let (keys, batch) = state.queue.take(self.inner.max_writes).into_iter().unzip();
+        self.taken = keys;
+        batch
+    }
+
+    fn give_back(&mut self) {
+        let mut state = self.inner.state();
+        for key in self.taken.drain(..) {
+            state.queue.give_back(key);
+        }
+    }
+
+    async fn write(&self, connection: &Connection, mut batch: Vec<Waiting>) {
+        // The order in which the statement writes and answers.
+        batch.sort_unstable_by(|a, b| a.change.key().cmp(&b.change.key()));
+        match self.commit(connection, &batch).await {
+            Ok(rows) => answer(batch, rows),
+            Err(error) if batch.len() > 1 && may_be_of_one(&error) => {
+                for waiting in batch {
+                    let one = std::slice::from_ref(&waiting);
+                    match self.commit(connection, one).await {
+                        Ok(rows) => answer(vec![waiting], rows),
+                        Err(error) => refuse(vec![waiting], error),
+                    }
+                }
+            }
+            Err(error) => refuse(batch, error),
+        }
+    }
+
+    /// Writes a batch in one statement, which is one transaction: what is returned was committed.
+    async fn commit(&self, connection: &Connection, batch: &[Waiting]) -> Result<Vec<Row>> {
+        let arrays = Arrays::of(batch);
+        let written = match arrays.write(connection).await {
+            Err(error) if was_rolled_back_for_others(&error) => arrays.write(connection).await,
+            written => written,
+        };
+        if written.is_ok() {
+            self.inner.commits.fetch_add(1, Relaxed);
+            let writes = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+            self.inner.writes.fetch_add(writes, Relaxed);
+            self.inner.fold_soon();
+        }
+        written
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.give_back();
+        if !self.is_counted {
+            return;
+        }
+        // Interrupted by a panic, or by the end of its runtime. What still waits gets another lane, or the news.
+        let mut state = self.inner.state();
+        state.lanes -= 1;
+        if !state.queue.is_ready() || state.lanes > 0 {
+            return;
+        }
+        if Handle::try_current().is_ok() && std::thread::panicking() {
+            state.lanes += 1;
+            drop(state);
+            spawn(&self.inner);
+        } else {
+            state.queue.abandon();
+        }
+    }
+}
+
+/// A batch as the statement takes it.
+struct Arrays<'a> {
+    insight_ids: Vec<&'a str>,
+    user_ids: Vec<&'a str>,
+    ratings: Vec<Option<i16>>,
+    comments: Vec<Option<&'a str>>,
+    flag_types: Vec<Option<&'static str>>,
+    flag_reasons: Vec<Option<&'a str>>,
+    ats: Vec<DateTime<Utc>>,
+}
+
+impl<'a> Arrays<'a> {
+    fn of(batch: &'a [Waiting]) -> Self {
+        let changes = || batch.iter().map(|waiting| &waiting.change);
+        Self {
+            insight_ids: changes().map(|change| &*change.insight_id).collect(),
+            user_ids: changes().map(|change| &*change.user_id).collect(),
+            ratings: changes().map(|change| change.rating).collect(),
+            comments: changes().map(|change| change.comment.as_deref()).collect(),
+            flag_types: changes()
+                .map(|change| change.flag.as_ref().map(|(kind, _)| kind.as_str()))
+                .collect(),
+            flag_reasons: changes()
+                .map(|change| {
+                    change
+                        .flag
+                        .as_ref()
+                        .and_then(|(_, reason)| reason.as_deref())
+                })
+                .collect(),
+            ats: changes().map(|change| change.at).collect(),
+        }
+    }
+
+    async fn write(&self, connection: &Connection) -> Result<Vec<Row>> {
+        db::query(
+            connection,
+            &queries::WRITE,
+            &[
+                &self.insight_ids,
+                &self.user_ids,
+                &self.ratings,
+                &self.comments,
+                &self.flag_types,
+                &self.flag_reasons,
+                &self.ats,
+            ],
+        )
+        .await
+    }
+}
+
+impl Change {
+    /// Orders by bytes, as the statement does.
+    fn key(&self) -> (&str, &str) {
+        (&self.insight_id, &self.user_id)
+    }
+}
+
+/// Gives each its own row. Both are in the order of keys; a row that a trigger of someone's has swallowed is missed by
+/// its own writer only.
+fn answer(batch: Vec<Waiting>, rows: Vec<Row>) {
+    let mut rows = rows.into_iter().peekable();
+    for waiting in batch {
+        let row = rows.next_if(|row| key_of(row).is_ok_and(|key| key == waiting.change.key()));
+        let written = row.map_or_else(
+            || {
+                Err(Error::internal(
+                    "feedback was sent and none came back: does a trigger swallow rows?",
+                ))
+            },
+            |row| Written::from_row(&row),
+        );
+        // A caller that has gone away is not told.
+        let _ = waiting.answer.send(written);
+    }
+}
+
+fn key_of(row: &Row) -> Result<(&str, &str), tokio_postgres::Error> {
+    Ok((row.try_get("insight_id")?, row.try_get("user_id")?))
+}
+
+/// Tells everyone of a batch the same.
+fn refuse(batch: Vec<Waiting>, error: Error) {
+    let shared = Arc::new(error);
+    for waiting in batch {
+        let error = Error::new(shared.kind(), shared.code(), shared.message().to_owned())
+            .with_source(Arc::clone(&shared));
+        let _ = waiting.answer.send(Err(error));
+    }
+}
+
+/// Rolled back because of what others did at the same time: sent again at once, it may succeed.
+fn was_rolled_back_for_others(error: &Error) -> bool {
+    matches!(
+        error.sql_state(),
+        Some(&(SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE))
+    )
+}
+
+/// Whether one write of several may be the cause. It was rolled back for certain: the database said so.
+fn may_be_of_one(error: &Error) -> bool {
+    let Some(state) = error.sql_state() else {
+        return false;
+    };
+    let of_its_value = ["22", "23", "54", "P0"];
+    let of_its_row = [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED];
+    of_its_value.contains(&state.code().get(..2).unwrap_or_default())
+        || of_its_row.contains(state)
+        || was_rolled_back_for_others(error)
+}
