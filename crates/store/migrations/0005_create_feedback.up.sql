@@ -40,12 +40,21 @@ create table insight_feedback (
         and (flag_type is null) = (flagged_at is null)),
     constraint insight_feedback_updated_after_creation check (updated_at >= created_at)
 );
+-- A search begins at the condition that leaves the fewest rows: user, insight and flag, insight and comment, insight and
+-- rating, insight, flag, comment, rating, time. Each of these has an index in the order of the last change, so that a page
+-- and a count read no rows that the condition leaves out. What few rows have costs the others nothing: these are partial.
 create index insight_feedback_updated_idx on insight_feedback (updated_at desc, id desc);
-create index insight_feedback_insight_updated_idx on insight_feedback (insight_id, updated_at desc, id desc);
 create index insight_feedback_user_updated_idx on insight_feedback (user_id, updated_at desc, id desc);
+create index insight_feedback_insight_updated_idx on insight_feedback (insight_id, updated_at desc, id desc);
+create index insight_feedback_insight_rating_idx on insight_feedback (insight_id, rating, updated_at desc, id desc) where rating is not null;
 create index insight_feedback_rating_updated_idx on insight_feedback (rating, updated_at desc, id desc);
+create index insight_feedback_insight_commented_idx on insight_feedback (insight_id, updated_at desc, id desc) where comment is not null;
+create index insight_feedback_commented_idx on insight_feedback (updated_at desc, id desc) where comment is not null;
+create index insight_feedback_flag_type_idx on insight_feedback (flag_type, updated_at desc, id desc) where flag_type is not null;
+create index insight_feedback_flagged_idx on insight_feedback (updated_at desc, id desc) where flag_type is not null;
+-- The comments of an insight in the order in which they were written, and the flags of each insight for the review queue.
 create index insight_feedback_comments_idx on insight_feedback (insight_id, commented_at desc, id desc) where comment is not null;
-create index insight_feedback_flagged_idx on insight_feedback (flagged_at desc, id desc) where flag_type is not null;
+create index insight_feedback_insight_flagged_idx on insight_feedback (insight_id, flagged_at desc, id desc) include (flag_type) where flag_type is not null;
 
 create table feedback_history (
     id          bigint      generated always as identity,
@@ -64,7 +73,7 @@ create table feedback_history (
         (fact = 'rating' or rating is null) and (fact = 'comment' or comment is null)
         and (fact = 'flag' or (flag_type is null and flag_reason is null)))
 );
-create index feedback_history_user_idx on feedback_history (user_id, insight_id, id);
+create index feedback_history_user_idx on feedback_history (user_id, id);
 create index feedback_history_occurred_idx on feedback_history (occurred_at);
 
 -- The lower end of the 90 % interval of the mean rating under a Dirichlet posterior that begins with one rating of each

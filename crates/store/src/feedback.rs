@@ -32,7 +32,7 @@ pub use export::Export;
 pub use fold::Folded;
 pub use lists::{Act, Acts};
 pub use page::{Cursor, MAX_PAGE, Page, Start};
-pub use ranking::{Ranked, Ranking, Top};
+pub use ranking::{Ranked, Ranking, Top, bayesian_mean, lower_bound};
 pub use review::{FlagReason, FlaggedFilter, FlaggedInsight, FlaggedInsights};
 pub use search::{Filter, FlagFilter, Found};
 pub use stats::{Counts, Loaded, Stats, load_stats};

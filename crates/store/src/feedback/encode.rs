@@ -1,9 +1,29 @@
-//! Entries as text for other programs.
+//! Entries as text for other programs: pure, for whoever exports.
+//!
+//! Both formats have the same twelve fields in the same order, times in RFC 3339 (UTC, microseconds).
+//!
+//! * **NDJSON** is what is stored, to the letter; what is absent is null.
+//! * **CSV** follows RFC 4180: a header, lines ended by CR LF, quotes where they are needed. What is absent is empty, which no
+//!   stored text is.
+//!
+//! A spreadsheet takes a cell for a formula by its first character, and a user may have written
+//! `=HYPERLINK("http://…", "more")`. So in CSV a text (insight, user, comment, reason) that begins with one of `= + - @`, their
+//! full-width forms, a tab, CR or LF gets an apostrophe in front. A text that begins with an apostrophe gets one, too, so that
+//! nothing is lost: to have what was stored, take one leading apostrophe off.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use super::Entry;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Entry, FlagType};
 use crate::error::{Error, Result};
+
+/// The first characters that get an apostrophe in front.
+const GUARDED: [char; 12] = [
+    '\'', '=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠',
+];
 
 /// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,15 +54,132 @@ impl Format {
         }
     }
 
-    /// What comes before the first entry.
-    pub fn header(self, _out: &mut Vec<u8>) -> Result<()> {
-        Err(Error::internal("not built yet"))
+    /// Appends what comes before the first entry.
+    pub fn header(self, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Csv => write_csv(out, std::iter::once(COLUMNS.map(Cow::Borrowed))),
+            Self::Ndjson => Ok(()),
+        }
     }
 
     /// Appends entries.
-    pub fn encode(self, _entries: &[Entry], _out: &mut Vec<u8>) -> Result<()> {
-        Err(Error::internal("not built yet"))
+    pub fn encode(self, entries: &[Entry], out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Csv => write_csv(out, entries.iter().map(record)),
+            Self::Ndjson => {
+                for entry in entries {
+                    serde_json::to_writer(&mut *out, &Line::from(entry)).map_err(cannot_encode)?;
+                    out.push(b'\n');
+                }
+                Ok(())
+            }
+        }
     }
+}
+
+const COLUMNS: [&str; 12] = [
+    "id",
+    "insight_id",
+    "user_id",
+    "rating",
+    "rated_at",
+    "comment",
+    "commented_at",
+    "flag_type",
+    "flag_reason",
+    "flagged_at",
+    "created_at",
+    "updated_at",
+];
+
+fn write_csv<'a>(
+    out: &mut Vec<u8>,
+    records: impl Iterator<Item = [Cow<'a, str>; COLUMNS.len()]>,
+) -> Result<()> {
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(out);
+    for record in records {
+        writer
+            .write_record(record.iter().map(|field| field.as_bytes()))
+            .map_err(cannot_encode)?;
+    }
+    writer.flush().map_err(cannot_encode)
+}
+
+fn record(entry: &Entry) -> [Cow<'_, str>; COLUMNS.len()] {
+    [
+        Cow::Owned(entry.id.to_string()),
+        guarded(&entry.insight_id),
+        guarded(&entry.user_id),
+        Cow::Owned(entry.rating.map_or_else(String::new, |n| n.to_string())),
+        Cow::Owned(optional_time(entry.rated_at)),
+        guarded(entry.comment.as_deref().unwrap_or_default()),
+        Cow::Owned(optional_time(entry.commented_at)),
+        Cow::Borrowed(entry.flag_type.map_or("", FlagType::as_str)),
+        guarded(entry.flag_reason.as_deref().unwrap_or_default()),
+        Cow::Owned(optional_time(entry.flagged_at)),
+        Cow::Owned(time(entry.created_at)),
+        Cow::Owned(time(entry.updated_at)),
+    ]
+}
+
+/// What a user wrote, so that no spreadsheet takes it for a formula.
+fn guarded(text: &str) -> Cow<'_, str> {
+    if text.starts_with(GUARDED) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Microseconds, as stored.
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+fn optional_time(at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(String::new, time)
+}
+
+/// An entry as a line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: Uuid,
+    insight_id: &'a str,
+    user_id: &'a str,
+    rating: Option<i16>,
+    rated_at: Option<String>,
+    comment: Option<&'a str>,
+    commented_at: Option<String>,
+    flag_type: Option<&'static str>,
+    flag_reason: Option<&'a str>,
+    flagged_at: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl<'a> From<&'a Entry> for Line<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            id: entry.id,
+            insight_id: &entry.insight_id,
+            user_id: &entry.user_id,
+            rating: entry.rating,
+            rated_at: entry.rated_at.map(time),
+            comment: entry.comment.as_deref(),
+            commented_at: entry.commented_at.map(time),
+            flag_type: entry.flag_type.map(FlagType::as_str),
+            flag_reason: entry.flag_reason.as_deref(),
+            flagged_at: entry.flagged_at.map(time),
+            created_at: time(entry.created_at),
+            updated_at: time(entry.updated_at),
+        }
+    }
+}
+
+fn cannot_encode(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::internal("an entry could not be encoded").with_source(error)
 }
 
 impl fmt::Display for Format {

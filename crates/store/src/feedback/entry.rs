@@ -70,6 +70,14 @@ impl FlagType {
     }
 }
 
+impl FlagType {
+    /// Reads what is stored, which a constraint holds to the known ones.
+    pub(super) fn from_stored(text: &str) -> Result<Self> {
+        text.parse()
+            .map_err(|_| Error::internal(format!("unknown flag type {text}")))
+    }
+}
+
 impl fmt::Display for FlagType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -125,10 +133,7 @@ impl Entry {
     /// Reads a row with the columns of [`super::queries::ENTRY_COLUMNS`].
     pub(super) fn from_row(row: &Row) -> Result<Self> {
         let flag_type: Option<&str> = row.try_get("flag_type")?;
-        let flag_type = flag_type.map(|text| {
-            text.parse()
-                .map_err(|_| Error::internal(format!("unknown flag type {text}")))
-        });
+        let flag_type = flag_type.map(FlagType::from_stored);
         Ok(Self {
             id: row.try_get("id")?,
             insight_id: row.try_get("insight_id")?,

@@ -8,6 +8,7 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Datelike as _, Utc};
+use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
 use super::Ranking;
@@ -15,6 +16,9 @@ use crate::error::{Error, Result};
 
 /// The longest page.
 pub const MAX_PAGE: i64 = 100;
+
+/// No list is longer: what lies beyond is as empty as what lies here, and sums with it stay in range.
+const MAX_OFFSET: i64 = i64::MAX / 4;
 
 /// Which rows of a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +68,7 @@ impl Page {
             Start::Offset(offset) if offset < 0 => {
                 Err(Error::field("offset", "must not be negative"))
             }
-            Start::Offset(offset) => Ok((self.limit + 1, offset)),
+            Start::Offset(offset) => Ok((self.limit + 1, offset.min(MAX_OFFSET))),
             Start::After(_) => Ok((self.limit + 1, 0)),
         }
     }
@@ -225,10 +229,26 @@ fn take(bytes: &[u8]) -> Option<([u8; 8], &[u8])> {
     Some((*first, rest))
 }
 
-/// A time that PostgreSQL can hold.
 fn time(micros: [u8; 8]) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(i64::from_be_bytes(micros))
-        .filter(|at| (-4700..=262_000).contains(&at.year()))
+    DateTime::from_timestamp_micros(i64::from_be_bytes(micros)).filter(|at| is_storable(*at))
+}
+
+/// Whether PostgreSQL and we can both hold the time.
+fn is_storable(at: DateTime<Utc>) -> bool {
+    (-4700..=262_000).contains(&at.year())
+}
+
+/// A bound of a range as PostgreSQL takes it: absent, or further away than any time that is stored, it is no bound.
+pub(super) fn bound(
+    at: Option<DateTime<Utc>>,
+    absent: Timestamp<DateTime<Utc>>,
+) -> Timestamp<DateTime<Utc>> {
+    match at {
+        None => absent,
+        Some(at) if is_storable(at) => Timestamp::Value(at),
+        Some(at) if at.year() < 0 => Timestamp::NegInfinity,
+        Some(_) => Timestamp::PosInfinity,
+    }
 }
 
 fn insight_id(bytes: &[u8]) -> Option<String> {

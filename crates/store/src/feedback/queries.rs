@@ -1,16 +1,18 @@
 //! The SQL of feedback. `f` is always a row of insight_feedback.
 
-use tokio_postgres::types::Type;
-
-use crate::db::Statement;
-
 mod fold;
+mod read;
 mod stats;
 mod write;
 
 pub use fold::*;
+pub use read::*;
 pub use stats::*;
 pub use write::*;
+
+use tokio_postgres::types::Type;
+
+use crate::db::Statement;
 
 /// The columns of an entry.
 pub const ENTRY_COLUMNS: &[(&str, Type)] = &[

@@ -1,9 +1,20 @@
 //! The review queue: insights that users have flagged.
+//!
+//! It is computed from the flagged entries alone, which have an index of their own: among a million entries of which few are
+//! flagged, only those few are read. The flags themselves, one by one, are found by [`Feedback::search`] with a flag.
 
 use chrono::{DateTime, Utc};
+use tokio_postgres::{Row, types::Timestamp};
 
-use super::{Cursor, Feedback, FlagType, Page};
-use crate::error::{Error, Result};
+use super::{
+    Cursor, Feedback, FlagType, Page,
+    page::{self, Position},
+    queries,
+};
+use crate::{
+    db,
+    error::{Error, Result},
+};
 
 /// Which flags count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +76,108 @@ pub struct FlaggedInsights {
 
 impl Feedback<'_> {
     /// Insights with matching flags: those with the most first, among equals the latest flagged.
-    pub async fn flagged(&self, _filter: &FlaggedFilter, _page: &Page) -> Result<FlaggedInsights> {
-        Err(Error::internal("not built yet"))
+    pub async fn flagged(&self, filter: &FlaggedFilter, page: &Page) -> Result<FlaggedInsights> {
+        let (limit, offset) = page.bounds()?;
+        let (total_flags, last_flagged_at, insight_id) = match page.position() {
+            None => (i64::MAX, Timestamp::PosInfinity, ""),
+            Some(Position::Flagged {
+                total_flags,
+                last_flagged_at,
+                insight_id,
+            }) => (
+                *total_flags,
+                Timestamp::Value(*last_flagged_at),
+                insight_id.as_str(),
+            ),
+            Some(_) => return Err(page::of_another_list()),
+        };
+        let client = self.pool.get().await?;
+        let rows = db::query(
+            &client,
+            &queries::FLAGGED,
+            &[
+                &filter.flag_type.map(FlagType::as_str),
+                &filter.insight_id,
+                &page::bound(filter.from, Timestamp::NegInfinity),
+                &page::bound(filter.to, Timestamp::PosInfinity),
+                &total_flags,
+                &last_flagged_at,
+                &insight_id,
+                &limit,
+                &offset,
+            ],
+        )
+        .await?;
+        let first = rows
+            .first()
+            .ok_or_else(|| Error::internal("a page came without its total"))?;
+        let total = first.try_get("total")?;
+        let mut insights = match first.try_get::<_, Option<&str>>("insight_id")? {
+            None => Vec::new(),
+            Some(_) => rows
+                .iter()
+                .map(FlaggedInsight::from_row)
+                .collect::<Result<_>>()?,
+        };
+        let more = page.cut(&mut insights);
+        let last = insights.last().filter(|_| more);
+        let next = last.map(|last| {
+            Cursor(Position::Flagged {
+                total_flags: last.total_flags,
+                last_flagged_at: last.last_flagged_at,
+                insight_id: last.insight_id.clone(),
+            })
+        });
+        Ok(FlaggedInsights {
+            insights,
+            total,
+            next,
+        })
     }
+}
+
+impl FlaggedInsight {
+    fn from_row(row: &Row) -> Result<Self> {
+        let ratings: i64 = row.try_get("ratings")?;
+        let rating_sum: i64 = row.try_get("rating_sum")?;
+        Ok(Self {
+            insight_id: row.try_get("insight_id")?,
+            flags: [
+                row.try_get("inaccurate")?,
+                row.try_get("misleading")?,
+                row.try_get("spam")?,
+                row.try_get("inappropriate")?,
+                row.try_get("other")?,
+            ],
+            total_flags: row.try_get("total_flags")?,
+            first_flagged_at: row.try_get("first_flagged_at")?,
+            last_flagged_at: row.try_get("last_flagged_at")?,
+            latest_reasons: latest_reasons(row)?,
+            total_ratings: ratings,
+            average_rating: (ratings > 0).then(|| rating_sum as f64 / ratings as f64),
+        })
+    }
+}
+
+/// Reads four arrays of one length; they are null where there is no reason.
+fn latest_reasons(row: &Row) -> Result<Vec<FlagReason>> {
+    let Some(types) = row.try_get::<_, Option<Vec<&str>>>("flag_types")? else {
+        return Ok(Vec::new());
+    };
+    let reasons: Vec<String> = row.try_get("flag_reasons")?;
+    let times: Vec<DateTime<Utc>> = row.try_get("flagged_ats")?;
+    let users: Vec<String> = row.try_get("user_ids")?;
+    types
+        .into_iter()
+        .zip(reasons)
+        .zip(times.into_iter().zip(users))
+        .map(|((kind, reason), (flagged_at, user_id))| {
+            Ok(FlagReason {
+                flag_type: FlagType::from_stored(kind)?,
+                reason,
+                flagged_at,
+                user_id,
+            })
+        })
+        .collect()
 }

@@ -1,9 +1,16 @@
 //! What users did day by day.
+//!
+//! An act counts on the day (UTC) on which it was done, also where it was changed or withdrawn later: the trend says what
+//! happened, the [statistics](super::Stats) what has remained.
 
 use chrono::NaiveDate;
+use tokio_postgres::Row;
 
-use super::Feedback;
-use crate::error::{Error, Result};
+use super::{Feedback, queries};
+use crate::{
+    db,
+    error::{Error, Result},
+};
 
 /// The longest trend, in days.
 pub const MAX_TREND_DAYS: i64 = 1_100;
@@ -30,6 +37,28 @@ impl TrendDay {
     pub fn average_rating(&self) -> Option<f64> {
         (self.ratings > 0).then(|| self.rating_sum as f64 / self.ratings as f64)
     }
+
+    fn without_acts(day: NaiveDate) -> Self {
+        Self {
+            day,
+            ratings: 0,
+            rating_sum: 0,
+            comments: 0,
+            flags: 0,
+            withdrawals: 0,
+        }
+    }
+
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            day: row.try_get("day")?,
+            ratings: row.try_get("ratings")?,
+            rating_sum: row.try_get("rating_sum")?,
+            comments: row.try_get("comments")?,
+            flags: row.try_get("flags")?,
+            withdrawals: row.try_get("withdrawals")?,
+        })
+    }
 }
 
 impl Feedback<'_> {
@@ -37,10 +66,38 @@ impl Feedback<'_> {
     /// on which nothing was done. At most [`MAX_TREND_DAYS`] days.
     pub async fn trend(
         &self,
-        _insight_id: Option<&str>,
-        _from_day: NaiveDate,
-        _to_day: NaiveDate,
+        insight_id: Option<&str>,
+        from_day: NaiveDate,
+        to_day: NaiveDate,
     ) -> Result<Vec<TrendDay>> {
-        Err(Error::internal("not built yet"))
+        let length = to_day.signed_duration_since(from_day).num_days();
+        if length > MAX_TREND_DAYS {
+            return Err(Error::field(
+                "to",
+                format!("must be at most {MAX_TREND_DAYS} days after the first day"),
+            ));
+        }
+        let client = self.pool.get().await?;
+        let rows = match &insight_id {
+            Some(insight_id) => {
+                let params: db::Params<'_> = &[&from_day, &to_day, insight_id];
+                db::query(&client, &queries::TREND_OF_INSIGHT, params).await?
+            }
+            None => db::query(&client, &queries::TREND_OVERALL, &[&from_day, &to_day]).await?,
+        };
+        let mut known = rows
+            .iter()
+            .map(TrendDay::from_row)
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .peekable();
+        let days = from_day.iter_days().take_while(|day| *day < to_day);
+        Ok(days
+            .map(|day| {
+                known
+                    .next_if(|known| known.day == day)
+                    .unwrap_or_else(|| TrendDay::without_acts(day))
+            })
+            .collect())
     }
 }

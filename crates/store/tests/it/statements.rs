@@ -69,6 +69,7 @@ fn all() -> Vec<&'static Statement> {
     [
         backfill::queries::ALL,
         feedback::queries::ALL,
+        feedback::queries::READ,
         migrate::STATEMENTS,
         schedule::queries::ALL,
         token::queries::ALL,
