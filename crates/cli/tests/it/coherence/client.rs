@@ -86,6 +86,12 @@ impl World {
         version
     }
 
+    /// Asks a server for nothing but a sign of life.
+    pub async fn alive(&self, server: usize) {
+        let request = self.request(server, |client, root| client.get(format!("{root}/healthz")));
+        let _ = request.timeout(READ_TIMEOUT).send().await;
+    }
+
     fn request(
         &self,
         server: usize,
