@@ -64,7 +64,7 @@ const SEARCHES: &[(&Statement, &str, &str)] = &[
 ];
 
 /// So many entries. `insights` and `users` say how many there are beside the hot ones, which have a half and a twentieth.
-async fn fill(admin: &Client, rows: u32, insights: u32, users: u32) {
+pub async fn fill(admin: &Client, rows: u32, insights: u32, users: u32) {
     admin
         .batch_execute(&format!(
             "set session_replication_role = replica;
