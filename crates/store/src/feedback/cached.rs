@@ -69,6 +69,11 @@ impl Feedback<'_> {
             .await
     }
 
+    /// The statistics that this process holds and may serve now; loads nothing.
+    pub fn stats_held(&self, insight_id: &str) -> Option<Arc<Cached<Stats>>> {
+        self.stats.0.peek(&StatsKey(insight_id.to_owned()))
+    }
+
     /// Notes, when it is dropped, that an insight's feedback was written: to be made first in every call that writes, so
     /// that it is dropped after the commit, also where the outcome is not known.
     pub(super) fn noting(&self, insight_id: &str) -> Noting<'_> {
