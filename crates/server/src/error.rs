@@ -116,10 +116,15 @@ impl ApiError {
 
     /// 403: the token lacks the scope that the call needs.
     pub fn forbidden(scope: Scope) -> Self {
+        Self::forbidden_to("this call", scope)
+    }
+
+    /// 403: the token lacks the scope that something about the call needs.
+    pub fn forbidden_to(what: &str, scope: Scope) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "missing_scope",
-            format!("this call needs a token with the scope {scope}"),
+            format!("{what} needs a token with the scope {scope}"),
         )
         .with_member("scope", scope.to_string())
     }
