@@ -60,6 +60,7 @@ impl Deref for AppState {
 impl AppState {
     /// The state of a process that serves this store and runs these tasks when told; starts the readiness checks.
     pub fn new(store: Store, scheduler: Scheduler) -> Self {
+        store.cache().start();
         let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
         Self(Arc::new(Parts {
             tokens: TokenCache::new(store.pool().clone(), remembered),

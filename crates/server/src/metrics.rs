@@ -7,7 +7,12 @@
 //! Labels come from small closed sets (the route's pattern, never the path; known methods; the status' class), so that
 //! nothing a client sends makes a new series.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -29,7 +34,7 @@ use prometheus_client::{
 };
 use utxoiq_store::{
     Store,
-    cache::CacheState,
+    cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
     token::Scope,
 };
@@ -67,7 +72,21 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
+    routes: Arc<RwLock<HashMap<String, RouteFigures>>>,
 }
+
+/// The figures of a route by method, so that a request's are found without making labels.
+type RouteFigures = HashMap<&'static str, MethodFigures>;
+
+#[derive(Clone)]
+struct MethodFigures {
+    latency: Histogram,
+    /// In the order of [`CLASSES`].
+    requests: [Counter; CLASSES.len()],
+}
+
+/// How requests end; the last: the client went away before its answer.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,6 +129,7 @@ impl Metrics {
             requests,
             latency,
             in_flight,
+            routes: Arc::default(),
         }
     }
 
@@ -127,21 +147,41 @@ impl Metrics {
         took: Duration,
     ) {
         let method = method_label(method);
-        let route = route.to_owned();
-        self.latency
-            .get_or_create(&RouteLabels {
+        let class = status.map_or(CLASSES.len() - 1, class);
+        let count = |figures: &MethodFigures| {
+            figures.latency.observe(took.as_secs_f64());
+            figures.requests[class].inc();
+        };
+        {
+            let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(figures) = routes.get(route).and_then(|methods| methods.get(method)) {
+                count(figures);
+                return;
+            }
+        }
+        let figures = self.figures_of(method, route);
+        count(&figures);
+        self.routes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(route.to_owned())
+            .or_default()
+            .insert(method, figures);
+    }
+
+    fn figures_of(&self, method: &'static str, route: &str) -> MethodFigures {
+        let latency = self.latency.get_or_create_owned(&RouteLabels {
+            method,
+            route: route.to_owned(),
+        });
+        let requests = CLASSES.map(|status| {
+            self.requests.get_or_create_owned(&RequestLabels {
                 method,
-                route: route.clone(),
-            })
-            .observe(took.as_secs_f64());
-        let status = status.map_or("gone", class);
-        self.requests
-            .get_or_create(&RequestLabels {
-                method,
-                route,
+                route: route.to_owned(),
                 status,
             })
-            .inc();
+        });
+        MethodFigures { latency, requests }
     }
 
     /// All figures as text.
@@ -163,13 +203,14 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-fn class(status: StatusCode) -> &'static str {
+/// A status' place among [`CLASSES`].
+fn class(status: StatusCode) -> usize {
     match status.as_u16() {
-        ..200 => "1xx",
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        500.. => "5xx",
+        ..200 => 0,
+        200..300 => 1,
+        300..400 => 2,
+        400..500 => 3,
+        500.. => 4,
     }
 }
 
@@ -185,13 +226,101 @@ impl fmt::Debug for StoreFigures {
 
 impl Collector for StoreFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let cache = match self.0.cache().probe() {
+        let is_up = match self.0.cache().probe() {
             CacheState::Up => 1_i64,
             CacheState::Down | CacheState::Off => 0,
         };
-        gauge(&mut encoder, "cache_up", "Whether Redis answers", cache)?;
+        gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
+        cache_figures(&mut encoder, &self.0.cache().figures())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
+}
+
+/// What a cached read, or a change, came to.
+type CacheCounter = (&'static str, &'static str, fn(&Figures) -> u64);
+
+const CACHE_COUNTERS: [CacheCounter; 9] = [
+    ("cache_fills", "Values stored in Redis", |f| f.fills),
+    ("cache_misses", "Reads answered by the database", |f| {
+        f.misses
+    }),
+    (
+        "cache_joined",
+        "Reads that joined one that was under way",
+        |f| f.joined,
+    ),
+    (
+        "cache_loads",
+        "Queries for what was missed; one may load many values",
+        |f| f.loads,
+    ),
+    (
+        "cache_stale_refused",
+        "Values found and not served because of a change known here",
+        |f| f.stale_refused,
+    ),
+    (
+        "cache_damaged",
+        "What was found in Redis and is no value",
+        |f| f.damaged,
+    ),
+    (
+        "cache_fill_refused",
+        "Values not stored in Redis because something changed while they were read",
+        |f| f.fills_refused,
+    ),
+    ("cache_invalidations", "Changes heard of", |f| {
+        f.invalidations
+    }),
+    (
+        "cache_generations",
+        "How often everything was let go because changes may have been missed",
+        |f| f.generations,
+    ),
+];
+
+fn cache_figures(encoder: &mut DescriptorEncoder<'_>, all: &[Figures]) -> Result<(), fmt::Error> {
+    let mut hits = encoder.encode_descriptor(
+        "cache_hits",
+        "Reads answered without the database",
+        None,
+        MetricType::Counter,
+    )?;
+    for figures in all {
+        for (layer, count) in [("local", figures.hits_local), ("redis", figures.hits_redis)] {
+            let labels = [("kind", figures.kind.as_str()), ("layer", layer)];
+            ConstCounter::new(count).encode(hits.encode_family(&labels)?)?;
+        }
+    }
+    for (name, help, read) in CACHE_COUNTERS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for figures in all {
+            let labels = [("kind", figures.kind.as_str())];
+            ConstCounter::new(read(figures)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let mut latency = encoder.encode_descriptor(
+        "cache_invalidation_latency",
+        "From a change in the database to its being gone from both layers here",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for figures in all {
+        let bounds = cache::LATENCY_BOUNDS
+            .iter()
+            .map(|millis| *millis as f64 / 1e3);
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(figures.latency).collect();
+        let labels = [("kind", figures.kind.as_str())];
+        latency
+            .encode_family(&labels)?
+            .encode_histogram::<[(&str, &str); 0]>(
+                figures.latency_sum_milliseconds as f64 / 1e3,
+                figures.latency.iter().sum(),
+                &buckets,
+                None,
+            )?;
+    }
+    Ok(())
 }
 
 fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), fmt::Error> {

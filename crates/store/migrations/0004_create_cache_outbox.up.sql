@@ -25,7 +25,7 @@ create table cache_outbox (
 create index cache_outbox_x_idx on cache_outbox (x);
 -- It is written at the rate of all writes and emptied as fast: what is dead must not wait for a fifth of the table.
 alter table cache_outbox set (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000,
-    autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_insert_threshold = 100000);
+    autovacuum_vacuum_insert_scale_factor = 0.0, autovacuum_vacuum_insert_threshold = 100000, vacuum_truncate = off);
 
 create table cache_outbox_horizon (
     only_one         boolean not null,

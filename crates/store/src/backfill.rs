@@ -36,6 +36,7 @@
 //! a worker is at is not known.
 
 mod blocks;
+mod cached;
 mod chain;
 mod claims;
 mod control;
@@ -53,6 +54,7 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 pub use blocks::{BlockRange, MAX_BLOCK};
+pub use cached::{JobCaches, JobKey, LATEST, LatestKey};
 pub use chain::CheckpointOutcome;
 pub use implicit::{Progress, ReportedStart};
 pub use job::{
@@ -72,12 +74,17 @@ use crate::{
 pub struct Backfill<'a> {
     pool: &'a Pool,
     settings: &'a BackfillSettings,
+    caches: &'a JobCaches,
 }
 
 impl<'a> Backfill<'a> {
-    /// Backfill jobs over a pool.
-    pub fn new(pool: &'a Pool, settings: &'a BackfillSettings) -> Self {
-        Self { pool, settings }
+    /// Backfill jobs over a pool, with what of them is cached.
+    pub fn new(pool: &'a Pool, settings: &'a BackfillSettings, caches: &'a JobCaches) -> Self {
+        Self {
+            pool,
+            settings,
+            caches,
+        }
     }
 }
 

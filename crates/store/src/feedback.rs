@@ -9,6 +9,7 @@
 //!   rating and for a million: see migration 0005 for how they are kept without a row that writers wait for.
 
 mod batch;
+mod cached;
 mod drift;
 mod encode;
 mod entry;
@@ -25,6 +26,7 @@ mod trend;
 mod write;
 
 pub use batch::{Writer, WriterSnapshot};
+pub use cached::{StatsCache, StatsKey};
 pub use drift::Drift;
 pub use encode::Format;
 pub use entry::{Entry, Fact, FlagType};
@@ -47,15 +49,22 @@ pub struct Feedback<'a> {
     pool: &'a Pool,
     settings: &'a FeedbackSettings,
     writer: &'a Writer,
+    stats: &'a StatsCache,
 }
 
 impl<'a> Feedback<'a> {
     /// Feedback over a pool; its writes share transactions with those of every handle on the same writer.
-    pub fn new(pool: &'a Pool, settings: &'a FeedbackSettings, writer: &'a Writer) -> Self {
+    pub fn new(
+        pool: &'a Pool,
+        settings: &'a FeedbackSettings,
+        writer: &'a Writer,
+        stats: &'a StatsCache,
+    ) -> Self {
         Self {
             pool,
             settings,
             writer,
+            stats,
         }
     }
 }

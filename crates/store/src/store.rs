@@ -7,14 +7,15 @@ use uuid::Uuid;
 
 use crate::{
     backfill::{
-        Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, worker::Coordinator,
+        Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, JobCaches,
+        worker::Coordinator,
     },
     cache::Cache,
     clock::{Clock, SystemClock},
     config::Config,
     db::Pool,
     error::Result,
-    feedback::{Feedback, Writer},
+    feedback::{Feedback, StatsCache, Writer},
     token::Tokens,
 };
 
@@ -23,6 +24,8 @@ use crate::{
 pub struct Store {
     pool: Pool,
     cache: Cache,
+    jobs: JobCaches,
+    stats: StatsCache,
     feedback_writer: Writer,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
@@ -40,6 +43,8 @@ impl Store {
         let cache = Cache::open(&config)?;
         let feedback_writer = Writer::new(&pool, &config.feedback);
         Ok(Self {
+            jobs: JobCaches::new(&cache, &pool),
+            stats: StatsCache::new(&cache, &pool, &feedback_writer),
             pool,
             cache,
             feedback_writer,
@@ -65,12 +70,17 @@ impl Store {
 
     /// Backfill jobs.
     pub fn backfill(&self) -> Backfill<'_> {
-        Backfill::new(&self.pool, &self.config.backfill)
+        Backfill::new(&self.pool, &self.config.backfill, &self.jobs)
     }
 
     /// Feedback of users on insights.
     pub fn feedback(&self) -> Feedback<'_> {
-        Feedback::new(&self.pool, &self.config.feedback, &self.feedback_writer)
+        Feedback::new(
+            &self.pool,
+            &self.config.feedback,
+            &self.feedback_writer,
+            &self.stats,
+        )
     }
 
     /// What gathers the writes of feedback into shared transactions.

@@ -18,6 +18,7 @@ pub fn tasks(store: &Store) -> Vec<Task> {
         fail_silent_backfills(store.clone()),
         fold_feedback(store.clone()),
         prune_schedule_history(store.clone()),
+        empty_cache_outbox(store.clone()),
     ]
 }
 
@@ -33,6 +34,26 @@ fn fail_silent_backfills(store: Store) -> Task {
             async move {
                 let failed = store.backfill().fail_silent(context.now).await?;
                 Ok(json!({ "failed": failed }))
+            }
+        },
+    )
+}
+
+/// A process that had not read what goes finds out, and starts its caches anew: no fence is needed.
+fn empty_cache_outbox(store: Store) -> Task {
+    Task::new(
+        "empty_cache_outbox",
+        Cadence::Every(1),
+        "deletes changes of cached values that every process had cache.outbox_seconds to read",
+        "C4.3",
+        move |context| {
+            let store = store.clone();
+            async move {
+                let deleted = store
+                    .cache()
+                    .empty_outbox(store.pool(), context.now)
+                    .await?;
+                Ok(json!({ "deleted": deleted }))
             }
         },
     )

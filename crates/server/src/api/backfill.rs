@@ -4,7 +4,7 @@ mod read;
 pub mod wire;
 mod worker;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
 use utxoiq_store::{
     backfill::{BlockRange, JobFilter, MAX_BLOCK, NewJob, Progress, ReportedStart, Status},
     token::Scope,
@@ -12,6 +12,7 @@ use utxoiq_store::{
 
 use crate::{
     AppState,
+    api::ready_json,
     error::ApiResult,
     input::{Body, Input, Path, Query},
     routes::{Call, Routes},
@@ -176,20 +177,21 @@ async fn status(
         offset: query.int_or("offset", 0..=i64::MAX, 0),
     };
     query.finish()?;
-    let jobs = state.store.backfill().list(&filter).await?;
+    let jobs = state.store.backfill().recent_list(&filter).await?;
     Ok(Json(jobs.iter().map(Into::into).collect()))
 }
 
-async fn get(State(state): State<AppState>, Path(mut path): Path) -> ApiResult<Json<Job>> {
+async fn get(State(state): State<AppState>, Path(mut path): Path) -> ApiResult<Response> {
     let id = path.uuid("job_id");
     path.finish()?;
-    let job = state
-        .store
-        .backfill()
-        .get(id)
-        .await?
-        .ok_or_else(|| read::not_found(id))?;
-    Ok(Json((&job).into()))
+    let recent = state.store.backfill().recent(id).await?;
+    if recent.value.is_none() {
+        return Err(read::not_found(id));
+    }
+    Ok(ready_json(recent.rendered(|job| {
+        let job = job.as_ref().map(Job::from);
+        serde_json::to_vec(&job).unwrap_or_default()
+    })))
 }
 
 async fn start_reported(

@@ -205,7 +205,7 @@ async fn fill(admin: &Client, rows: i64, now: DateTime<Utc>) {
 }
 
 /// The settings that a connection of the store asks for; they cost time, so pgbench must have them, too.
-async fn session_settings(store: &Store) -> String {
+pub async fn session_settings(store: &Store) -> String {
     let connection = store.pool().get().await.unwrap();
     connection
         .query_one(

@@ -30,6 +30,20 @@ pub const C1_2: Criterion = Criterion {
     limit: Duration::from_secs(5),
 };
 
+/// A rating is stored within 2 s.
+#[allow(dead_code, reason = "not every set of measurements is about feedback")]
+pub const C2_1: Criterion = Criterion {
+    name: "C2.1",
+    limit: Duration::from_secs(2),
+};
+
+/// Feedback statistics of an insight within 100 ms.
+#[allow(dead_code, reason = "not every set of measurements is about feedback")]
+pub const C2_4: Criterion = Criterion {
+    name: "C2.4",
+    limit: Duration::from_millis(100),
+};
+
 /// All rounds of one operation.
 pub struct Comparison {
     title: &'static str,

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// The highest block a job may reach: every bound and every count stays exact in JSON (2^53).
 pub const MAX_BLOCK: i64 = (1 << 53) - 2;
 
 /// A range of blocks, `start..end`, never empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlockRange {
     /// The first block.
     pub start: i64,

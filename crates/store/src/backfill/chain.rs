@@ -43,6 +43,7 @@ impl Backfill<'_> {
         block_hash: &str,
         now: DateTime<Utc>,
     ) -> Result<CheckpointOutcome> {
+        let _noting = self.noting(Some(key.job_id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, key.job_id).await?;
@@ -84,6 +85,7 @@ impl Backfill<'_> {
         block_hash: &str,
         now: DateTime<Utc>,
     ) -> Result<CheckpointOutcome> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;
@@ -109,6 +111,7 @@ impl Backfill<'_> {
     /// Takes a block and everything above it out of an active job's ledger, whatever the checkpoints say: what was done
     /// there has to be done again.
     pub async fn rewind(&self, id: Uuid, from: i64) -> Result<Job> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;

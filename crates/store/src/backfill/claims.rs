@@ -29,6 +29,7 @@ impl Backfill<'_> {
         max_blocks: i64,
         now: DateTime<Utc>,
     ) -> Result<Claimed> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;
@@ -111,6 +112,7 @@ impl Backfill<'_> {
         blocks: BlockRange,
         now: DateTime<Utc>,
     ) -> Result<Heard> {
+        let _noting = self.noting(Some(key.job_id));
         let lease = self.lease_end(now);
         let client = self.pool.get().await?;
         let params: db::Params<'_> = &[
@@ -132,6 +134,7 @@ impl Backfill<'_> {
 
     /// Renews a claim's lease, and tells the worker how the job stands. Fails as `stale_lease`.
     pub async fn heartbeat(&self, key: ClaimKey, now: DateTime<Utc>) -> Result<Heard> {
+        let _noting = self.noting(Some(key.job_id));
         let lease = self.lease_end(now);
         let client = self.pool.get().await?;
         let params: db::Params<'_> = &[&key.job_id, &key.claim_id, &key.epoch, &now, &lease];
@@ -145,6 +148,7 @@ impl Backfill<'_> {
 
     /// Gives a claim back: what it finished stays, the rest is free at once. A claim that is gone is no error.
     pub async fn release(&self, key: ClaimKey, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(Some(key.job_id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, key.job_id).await?;
@@ -172,6 +176,7 @@ impl Backfill<'_> {
         message: &str,
         now: DateTime<Utc>,
     ) -> Result<Heard> {
+        let _noting = self.noting(Some(key.job_id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         // The history's foreign key takes this lock too: it must come before the claim's, as everywhere.

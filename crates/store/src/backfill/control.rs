@@ -16,6 +16,7 @@ impl Backfill<'_> {
     /// Pauses a running job: workers hear it on their next heartbeat and take no new work; what they are at may still
     /// be recorded. A paused job is answered as it is.
     pub async fn pause(&self, id: Uuid) -> Result<Job> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;
@@ -34,6 +35,7 @@ impl Backfill<'_> {
     /// Cancels a job for good: its workers are fenced out at once and hear it on their next heartbeat. A cancelled job
     /// is answered as it is.
     pub async fn cancel(&self, id: Uuid, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;
@@ -52,6 +54,7 @@ impl Backfill<'_> {
     /// Ends an active job as failed (C1.4), fencing its workers out; it can be resumed. A failed job is answered as it
     /// is.
     pub async fn fail(&self, id: Uuid, error_message: &str, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;
@@ -69,6 +72,7 @@ impl Backfill<'_> {
     /// Completes a job whose ledger is whole (C1.3); fails as `incomplete`, naming what is missing, where it is not. A
     /// completed job is answered as it is.
     pub async fn complete(&self, id: Uuid, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(Some(id));
         let mut client = self.pool.get().await?;
         let tx = client.transaction().await?;
         let job = lock(&tx, id).await?;
@@ -101,6 +105,7 @@ impl Backfill<'_> {
         let mut failed = Vec::new();
         for row in candidates {
             let id: Uuid = row.try_get("id")?;
+            let _noting = self.noting(Some(id));
             if self.fail_if_silent(id, since, now).await? {
                 failed.push(id);
             }

@@ -53,6 +53,7 @@ impl Backfill<'_> {
     /// Fails as `leased` while a worker with a lease is at the job, as `job_final` or `not_running` where the job has
     /// ended, and as `block_outside_job`.
     pub async fn report(&self, id: Uuid, progress: &Progress, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(Some(id));
         let goes_on = progress
             .status
             .is_none_or(|status| status == Status::Running);
@@ -81,6 +82,7 @@ impl Backfill<'_> {
     /// Starts the reporter script's job, or resumes the one it started before with this id. Fails as `job_final` where
     /// that one has ended for good, as `other_range` where it has other blocks, and as `block_outside_job`.
     pub async fn start_reported(&self, start: &ReportedStart, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(None);
         // Before anything is started or resumed: the report below comes too late to refuse it.
         check_block(&start.blocks, start.current_block)?;
         let progress = Progress {

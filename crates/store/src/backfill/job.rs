@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use super::BlockRange;
 use crate::error::{Error, Result};
 
 /// Where a job stands. `Completed` and `Cancelled` are final; a failed job can be resumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// Being worked on, or waiting for a worker.
     Running,
@@ -87,7 +88,7 @@ impl FromStr for Status {
 }
 
 /// A job as it stands, the finished blocks of present claims included.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id.
     pub id: Uuid,

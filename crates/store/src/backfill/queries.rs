@@ -88,6 +88,76 @@ pub const GET: Statement = Statement {
     columns: JOB_COLUMNS,
 };
 
+/// A job's columns and the snapshot that it was read in; without a job, only that.
+const SNAPSHOT_COLUMNS: &[(&str, Type)] = &[
+    ("snapshot", Type::TEXT),
+    ("id", Type::UUID),
+    ("job_type", Type::TEXT),
+    ("start_block", Type::INT8),
+    ("end_block", Type::INT8),
+    ("status", Type::TEXT),
+    ("covered_blocks", Type::INT8),
+    ("current_block", Type::INT8),
+    ("progress_percentage", Type::FLOAT8),
+    ("estimated_completion", Type::TIMESTAMPTZ),
+    ("error_message", Type::TEXT),
+    ("started_at", Type::TIMESTAMPTZ),
+    ("completed_at", Type::TIMESTAMPTZ),
+    ("ended_at", Type::TIMESTAMPTZ),
+    ("created_by", Type::TEXT),
+    ("attempt", Type::INT4),
+    ("external_id", Type::TEXT),
+    ("paused_by", Type::TEXT),
+    ("heard_at", Type::TIMESTAMPTZ),
+];
+
+/// Some jobs by id, one row for each id in order.
+pub const GET_MANY: Statement = Statement {
+    name: "backfill.get_many",
+    sql: concat!(
+        "select pg_current_snapshot()::text as snapshot, ",
+        job_columns!(),
+        " from unnest($1::uuid[]) with ordinality as asked (id, place) left join backfill_jobs j on j.id = asked.id",
+        live!(),
+        "order by asked.place"
+    ),
+    params: &[Type::UUID_ARRAY],
+    columns: SNAPSHOT_COLUMNS,
+};
+
+macro_rules! select_latest {
+    ($where:literal, $order:literal) => {
+        concat!(
+            "select s.snapshot, ",
+            job_columns!(),
+            " from (select pg_current_snapshot()::text as snapshot) s
+              left join (select * from backfill_jobs j ",
+            $where,
+            " order by ",
+            $order,
+            "j.started_at desc, j.id desc limit $1) j on true",
+            live!(),
+            "order by j.started_at desc, j.id desc"
+        )
+    };
+}
+
+/// The newest jobs.
+pub const LATEST: Statement = Statement {
+    name: "backfill.latest",
+    sql: select_latest!("", ""),
+    params: &[Type::INT8],
+    columns: SNAPSHOT_COLUMNS,
+};
+
+/// The newest jobs of a type.
+pub const LATEST_OF_TYPE: Statement = Statement {
+    name: "backfill.latest_of_type",
+    sql: select_latest!("where j.job_type between $2 and $2", "j.job_type, "),
+    params: &[Type::INT8, Type::TEXT],
+    columns: SNAPSHOT_COLUMNS,
+};
+
 /// One job by the id its reporter chose.
 pub const GET_EXTERNAL: Statement = Statement {
     name: "backfill.get_external",
@@ -353,6 +423,9 @@ pub const IS_SILENT: Statement = Statement {
 /// Every statement, for the test that prepares them against the migrated schema.
 pub const ALL: &[&Statement] = &[
     &GET,
+    &GET_MANY,
+    &LATEST,
+    &LATEST_OF_TYPE,
     &GET_EXTERNAL,
     &LIST,
     &LIST_BY_STATUS,

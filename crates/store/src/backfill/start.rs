@@ -25,6 +25,7 @@ pub struct Opened {
 impl Backfill<'_> {
     /// Starts a job (C1.1). Fails as `overlap` when an active job of its type has blocks in common with it.
     pub async fn start(&self, new: &NewJob, now: DateTime<Utc>) -> Result<Job> {
+        let _noting = self.noting(None);
         retry_deadlock(|| self.start_as(new, None, now)).await
     }
 
@@ -46,7 +47,10 @@ impl Backfill<'_> {
     /// when it failed, or a new one when there is none. Several workers at once get the same job. A completed,
     /// cancelled or paused one is answered as it is; `again` starts a new one in place of a completed or cancelled one.
     pub async fn open(&self, new: &NewJob, again: bool, now: DateTime<Utc>) -> Result<Opened> {
-        retry_deadlock(|| self.open_once(new, again, now)).await
+        let mut noting = self.noting(None);
+        let opened = retry_deadlock(|| self.open_once(new, again, now)).await?;
+        noting.is_of(opened.job.id);
+        Ok(opened)
     }
 
     async fn open_once(&self, new: &NewJob, again: bool, now: DateTime<Utc>) -> Result<Opened> {
@@ -74,6 +78,7 @@ impl Backfill<'_> {
     /// Makes a paused or failed job run again, a failed one as a new attempt, and answers exactly what is missing. A
     /// running job is answered as it is. Fails as `job_final` for a completed or cancelled one.
     pub async fn resume(&self, id: Uuid, now: DateTime<Utc>) -> Result<(Job, Vec<Gap>)> {
+        let _noting = self.noting(Some(id));
         let job = retry_deadlock(|| self.resume_once(id, now)).await?;
         Ok((job, self.gaps(id, now).await?))
     }

@@ -146,6 +146,12 @@ impl Keeper {
         let core = Arc::clone(&self.core);
         let link = patiently(async {
             let connection = Dedicated::open(core.database_url()?, "utxoiq-store cache").await?;
+            // The outbox grows and shrinks: a plan made while it was empty must not read all of it later.
+            connection
+                .batch_execute(
+                    "set enable_seqscan = off; set jit = off; set statement_timeout = 2000",
+                )
+                .await?;
             let poll = connection
                 .prepare_typed(outbox::POLL.sql, outbox::POLL.params)
                 .await?;

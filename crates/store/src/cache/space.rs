@@ -96,6 +96,9 @@ pub(super) struct Inner<K: Key> {
     epoch: AtomicU64,
     /// Keys that this process has written, and the round of polls after which Redis has heard of it.
     written: Mutex<HashMap<K, u64>>,
+    /// The same for all keys.
+    all_written_until: AtomicU64,
+    settled: AtomicU64,
     flights: Mutex<HashMap<K, Flight<K::Value>>>,
     next_flight: AtomicU64,
     batcher: Batcher<K, K::Value>,
@@ -126,6 +129,8 @@ impl<K: Key> Space<K> {
             shards: (0..SHARDS).map(|_| Mutex::new(0)).collect(),
             epoch: AtomicU64::new(0),
             written: Mutex::new(HashMap::new()),
+            all_written_until: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             flights: Mutex::new(HashMap::new()),
             next_flight: AtomicU64::new(0),
             batcher,
@@ -172,6 +177,17 @@ impl<K: Key> Space<K> {
         if let Some(round) = inner.shared.round_to_come() {
             lock(&inner.written).insert(key.clone(), round);
             inner.forget(key);
+        }
+    }
+}
+
+impl<K: Key> Space<K> {
+    /// As [`Self::wrote`], for every key: where it is not known which ones a write concerns.
+    pub fn wrote_all(&self) {
+        let inner = &self.0;
+        if let Some(round) = inner.shared.round_to_come() {
+            inner.all_written_until.fetch_max(round, SeqCst);
+            inner.forget_all();
         }
     }
 }
@@ -335,7 +351,8 @@ impl<K: Key> Inner<K> {
     fn usable_wire(&self, key: &K) -> Option<Attached> {
         let now = time::millis();
         let attached = self.shared.attached(now)?;
-        let written = lock(&self.written).contains_key(key);
+        let written = lock(&self.written).contains_key(key)
+            || self.all_written_until.load(SeqCst) > self.settled.load(SeqCst);
         (!written).then_some(attached)
     }
 
@@ -491,6 +508,7 @@ impl<K: Key> Listener for Inner<K> {
 
     fn settle(&self, round: u64) {
         lock(&self.written).retain(|_, until| *until > round);
+        self.settled.fetch_max(round, SeqCst);
     }
 
     fn counters(&self) -> &Counters {

@@ -52,7 +52,7 @@ const LANES: usize = 2;
 /// Batches under way when some are held up.
 const LANES_AT_MOST: usize = 8;
 
-/// A lane that has carried its batch for so long is held up.
+/// A lane that has been at its batch for so long is held up.
 const HELD_UP: Duration = Duration::from_millis(100);
 
 /// Facts of one user on one insight, checked.
@@ -102,8 +102,8 @@ struct Inner {
 struct State {
     queue: Queue,
     lanes: usize,
-    /// When a batch was last taken: where that is long ago, every lane is held up.
-    taken_at: Instant,
+    /// How many of them are held up.
+    held_up: usize,
     folded_at: Option<Instant>,
 }
 
@@ -125,7 +125,7 @@ impl Writer {
                 state: Mutex::new(State {
                     queue: Queue::default(),
                     lanes: 0,
-                    taken_at: Instant::now(),
+                    held_up: 0,
                     folded_at: None,
                 }),
                 commits: AtomicU64::new(0),
@@ -228,8 +228,8 @@ impl State {
     /// Counts one lane more where one is needed; the caller spawns it.
     fn opens_a_lane(&mut self) -> bool {
         let opens = self.queue.is_ready()
-            && (self.lanes < LANES
-                || (self.lanes < LANES_AT_MOST && self.taken_at.elapsed() > HELD_UP));
+            && self.lanes < LANES_AT_MOST
+            && self.lanes - self.held_up < LANES;
         self.lanes += usize::from(opens);
         opens
     }

@@ -121,7 +121,7 @@ pub async fn load_stats(pool: &Pool, insight_ids: &[String]) -> Result<Loaded> {
 }
 
 /// From so many open deltas on, a reader asks for a fold: those of psql's writes are else folded once a minute.
-const MANY_DELTAS: i64 = 1_000;
+pub(super) const MANY_DELTAS: i64 = 1_000;
 
 impl Feedback<'_> {
     /// The statistics of insights, at least one, in the order asked for, exact in the snapshot that comes with them.

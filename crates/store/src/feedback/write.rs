@@ -77,6 +77,7 @@ impl Feedback<'_> {
 
     async fn write(&self, change: Change) -> Result<Written> {
         check(&change)?;
+        let _noting = self.noting(&change.insight_id);
         self.writer.write(change).await
     }
 
@@ -90,6 +91,7 @@ impl Feedback<'_> {
         now: DateTime<Utc>,
     ) -> Result<Written> {
         check(&change(insight_id, user_id, now))?;
+        let _noting = self.noting(insight_id);
         let connection = self.pool.get().await?;
         let row = db::query_opt(
             &connection,

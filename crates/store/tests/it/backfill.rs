@@ -1,5 +1,6 @@
 //! Backfill jobs against a real database.
 
+mod cached;
 mod claims;
 mod implicit;
 mod lifecycle;

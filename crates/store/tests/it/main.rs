@@ -18,6 +18,8 @@
 
 mod backfill;
 mod cache;
+mod feedback;
+mod feedback_read;
 mod layers;
 mod migrate;
 mod pool;

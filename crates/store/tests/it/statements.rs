@@ -2,7 +2,7 @@
 
 use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
-    backfill,
+    backfill, cache,
     db::{Statement, migrate},
     feedback, schedule, token,
 };
@@ -68,6 +68,7 @@ async fn every_statement_takes_and_gives_what_it_declares() {
 fn all() -> Vec<&'static Statement> {
     [
         backfill::queries::ALL,
+        cache::outbox::ALL,
         feedback::queries::ALL,
         feedback::queries::READ,
         migrate::STATEMENTS,

@@ -1,13 +1,16 @@
 //! One lane: takes what waits, writes it, answers, until nothing waits.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use chrono::{DateTime, Utc};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{Row, error::SqlState};
 
 use super::{
-    Change, Inner,
+    Change, HELD_UP, Inner,
     queue::{Key, Waiting},
 };
 use crate::{
@@ -22,6 +25,7 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
         inner: Arc::clone(inner),
         taken: Vec::new(),
         is_counted: true,
+        is_held_up: false,
     };
     tokio::spawn(lane.run());
 }
@@ -31,6 +35,7 @@ struct Lane {
     inner: Arc<Inner>,
     taken: Vec<Key>,
     is_counted: bool,
+    is_held_up: bool,
 }
 
 impl Lane {
@@ -43,7 +48,7 @@ impl Lane {
             let batch = self.take();
             match connection {
                 _ if batch.is_empty() => {}
-                Ok(connection) => self.write(&connection, batch).await,
+                Ok(connection) => self.carry(&connection, batch).await,
                 Err(error) => refuse(batch, error),
             }
             self.give_back();
@@ -62,7 +67,6 @@ impl Lane {
 
     fn take(&mut self) -> Vec<Waiting> {
         let mut state = self.inner.state();
-        state.taken_at = std::time::Instant::now();
         let (keys, batch) = state.queue.take(self.inner.max_writes).into_iter().unzip();
         self.taken = keys;
         batch
@@ -70,12 +74,34 @@ impl Lane {
 
     fn give_back(&mut self) {
         let mut state = self.inner.state();
+        state.held_up -= usize::from(std::mem::take(&mut self.is_held_up));
         for key in self.taken.drain(..) {
             state.queue.give_back(key);
         }
     }
 
-    async fn write(&self, connection: &Connection, mut batch: Vec<Waiting>) {
+    /// Writes a batch; when that takes long, others need not wait for it.
+    async fn carry(&mut self, connection: &Connection, batch: Vec<Waiting>) {
+        let inner = Arc::clone(&self.inner);
+        let mut writing = pin!(inner.write(connection, batch));
+        if timeout(HELD_UP, &mut writing).await.is_ok() {
+            return;
+        }
+        self.is_held_up = true;
+        let opens = {
+            let mut state = self.inner.state();
+            state.held_up += 1;
+            state.opens_a_lane()
+        };
+        if opens {
+            spawn(&self.inner);
+        }
+        writing.await;
+    }
+}
+
+impl Inner {
+    async fn write(self: &Arc<Self>, connection: &Connection, mut batch: Vec<Waiting>) {
         // The order in which the statement writes and answers.
         batch.sort_unstable_by(|a, b| a.change.key().cmp(&b.change.key()));
         match self.commit(connection, &batch).await {
@@ -94,17 +120,21 @@ impl Lane {
     }
 
     /// Writes a batch in one statement, which is one transaction: what is returned was committed.
-    async fn commit(&self, connection: &Connection, batch: &[Waiting]) -> Result<Vec<Row>> {
+    async fn commit(
+        self: &Arc<Self>,
+        connection: &Connection,
+        batch: &[Waiting],
+    ) -> Result<Vec<Row>> {
         let arrays = Arrays::of(batch);
         let written = match arrays.write(connection).await {
             Err(error) if was_rolled_back_for_others(&error) => arrays.write(connection).await,
             written => written,
         };
         if written.is_ok() {
-            self.inner.commits.fetch_add(1, Relaxed);
+            self.commits.fetch_add(1, Relaxed);
             let writes = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            self.inner.writes.fetch_add(writes, Relaxed);
-            self.inner.fold_soon();
+            self.writes.fetch_add(writes, Relaxed);
+            self.fold_soon();
         }
         written
     }

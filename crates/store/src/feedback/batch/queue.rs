@@ -202,12 +202,9 @@ mod tests {
             .into();
         let taken = queue.take(1);
         queue.abandon();
-        assert!(
-            answers
-                .split_off(1)
-                .iter_mut()
-                .all(|answer| { answer.try_recv() == Err(oneshot::error::TryRecvError::Closed) })
-        );
+        assert!(answers.split_off(1).iter_mut().all(|answer| {
+            matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed))
+        }));
         for (key, _) in taken {
             queue.give_back(key);
         }

@@ -1,0 +1,11 @@
+drop trigger backfill_claims_truncated on backfill_claims;
+drop trigger backfill_claims_deleted on backfill_claims;
+drop trigger backfill_claims_updated on backfill_claims;
+drop trigger backfill_claims_inserted on backfill_claims;
+drop trigger backfill_jobs_truncated on backfill_jobs;
+drop trigger backfill_jobs_deleted on backfill_jobs;
+drop trigger backfill_jobs_updated on backfill_jobs;
+drop trigger backfill_jobs_inserted on backfill_jobs;
+drop function backfill_record_truncated;
+drop function backfill_record_updated_jobs;
+drop function backfill_record_changes;
