@@ -4,15 +4,12 @@
 //! how they come about, [`fold`](super::fold) why nothing is counted twice or missed). How long that takes depends on the
 //! deltas of the last second, not on how often an insight was ever rated.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use super::{Feedback, queries};
 use crate::{
-    cache::Cached,
-    db::{self, Pool, Snapshot, TransactionId},
+    db::{self, Pool, Snapshot},
     error::{Error, Result},
 };
 
@@ -131,18 +128,6 @@ impl Feedback<'_> {
             self.writer.fold_soon();
         }
         Ok(loaded)
-    }
-
-    /// The statistics of one insight, showing what the transaction did that the caller has seen.
-    pub async fn stats_seen(
-        &self,
-        insight_id: &str,
-        _seen: Option<TransactionId>,
-    ) -> Result<Arc<Cached<Stats>>> {
-        let loaded = self.load_stats(&[insight_id.to_owned()]).await?;
-        let stats = loaded.stats.into_iter().next();
-        let stats = stats.ok_or_else(|| Error::internal("no statistics were read"))?;
-        Ok(Arc::new(Cached::new(stats, loaded.snapshot)))
     }
 
     /// The statistics of one insight, exact, from the database.

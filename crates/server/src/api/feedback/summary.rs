@@ -1,12 +1,6 @@
 //! What users think in all: statistics, the ranking, the trend. None of them names a user.
 
-use axum::{
-    Json,
-    body::{Body, Bytes},
-    extract::State,
-    http::{HeaderValue, header},
-    response::Response,
-};
+use axum::{Json, extract::State, response::Response};
 use chrono::{Days, NaiveDate};
 use utxoiq_store::{
     config::FeedbackSettings,
@@ -18,6 +12,7 @@ use utxoiq_store::{
 use super::{MAX_ID, in_order, insight_id, page, wire};
 use crate::{
     AppState,
+    api::ready_json,
     error::ApiResult,
     input::Query,
     routes::{Call, Routes},
@@ -78,23 +73,13 @@ async fn stats(
     query.finish()?;
     let stats = state.store.feedback().stats_seen(&insight, seen).await?;
     let settings = &state.store.config().feedback;
-    Ok(json(stats.rendered(|stats| render(stats, settings))))
+    Ok(ready_json(stats.rendered(|stats| render(stats, settings))))
 }
 
 /// The body of an answer: made once for each value that is cached.
 fn render(stats: &Stats, settings: &FeedbackSettings) -> Vec<u8> {
     // Nothing in it can fail to be written: all keys are text.
     serde_json::to_vec(&wire::Stats::new(stats, settings)).unwrap_or_default()
-}
-
-/// An answer whose JSON is there already.
-fn json(body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
 }
 
 async fn top(State(state): State<AppState>, Query(mut query): Query) -> ApiResult<Json<wire::Top>> {
