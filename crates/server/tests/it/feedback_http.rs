@@ -110,7 +110,12 @@ fn each<'a>(answer: &'a Value, list: &str, field: &str) -> Vec<&'a str> {
 }
 
 fn names(object: &Value) -> BTreeSet<&str> {
-    object.as_object().unwrap().keys().map(String::as_str).collect()
+    object
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 #[tokio::test]
@@ -125,7 +130,10 @@ async fn two_hundred_first_ratings_at_once_by_one_user_are_two_hundred_successes
     }
     let admin = live.db.admin().await;
     let row = admin
-        .query_one("select count(*), max(rating)::bigint from insight_feedback", &[])
+        .query_one(
+            "select count(*), max(rating)::bigint from insight_feedback",
+            &[],
+        )
         .await
         .unwrap();
     let (rows, rating): (i64, i64) = (row.get(0), row.get(1));
@@ -147,20 +155,34 @@ async fn what_is_said_is_counted_kept_and_taken_back() {
             .split(' ')
             .collect()
     );
-    assert_eq!((&said["user_id"], &said["insight_id"]), (&json!("ü 1"), &json!("i")));
+    assert_eq!(
+        (&said["user_id"], &said["insight_id"]),
+        (&json!("ü 1"), &json!("i"))
+    );
     // A rating without a comment keeps the one that is there; null is no comment.
     user.comment("i", " so so \n").await;
     let rated = json!({"insight_id": "i", "rating": "5", "comment": null, "user_id": "someone else", "more": [1]});
     let said = user.write("rate", rated).await;
-    assert_eq!((&said["rating"], &said["comment"]), (&json!(5), &json!(" so so \n")));
+    assert_eq!(
+        (&said["rating"], &said["comment"]),
+        (&json!(5), &json!(" so so \n"))
+    );
     assert_eq!(said["user_id"], "ü 1");
     // A blank reason is none.
     let flag = |kind: &str, reason: Value| json!({"insight_id": "i", "flag_type": kind, "flag_reason": reason});
-    let said = user.write("flag", flag("spam", json!("an advertisement"))).await;
-    assert_eq!((&said["flag_type"], &said["flag_reason"]), (&json!("spam"), &json!("an advertisement")));
+    let said = user
+        .write("flag", flag("spam", json!("an advertisement")))
+        .await;
+    assert_eq!(
+        (&said["flag_type"], &said["flag_reason"]),
+        (&json!("spam"), &json!("an advertisement"))
+    );
     for blank in [json!(""), json!(" \n"), Value::Null] {
         let said = user.write("flag", flag("other", blank)).await;
-        assert_eq!((&said["flag_type"], &said["flag_reason"]), (&json!("other"), &Value::Null));
+        assert_eq!(
+            (&said["flag_type"], &said["flag_reason"]),
+            (&json!("other"), &Value::Null)
+        );
     }
     Caller::of(&live, "2").rate("i", 2).await;
 
@@ -180,13 +202,19 @@ async fn what_is_said_is_counted_kept_and_taken_back() {
     assert_eq!(refused.problem(404), "nothing_to_withdraw");
     assert_eq!(refused.header("store-version"), None);
     for fact in ["flag", "comment", "rating"] {
-        let left = user.write("withdraw", json!({"insight_id": "i", "fact": fact})).await;
+        let left = user
+            .write("withdraw", json!({"insight_id": "i", "fact": fact}))
+            .await;
         let field = if fact == "flag" { "flag_type" } else { fact };
         assert_eq!((&left["id"], &left[field]), (&said["id"], &Value::Null));
     }
     let stats = user.read("stats?insight_id=i").await;
     assert_eq!(
-        (&stats["total_ratings"], &stats["total_comments"], &stats["total_flags"]),
+        (
+            &stats["total_ratings"],
+            &stats["total_comments"],
+            &stats["total_flags"]
+        ),
         (&json!(1), &json!(0), &json!(0))
     );
     assert_eq!(user.read("user").await["total"], 0);
@@ -194,14 +222,29 @@ async fn what_is_said_is_counted_kept_and_taken_back() {
     let history = user.read("history?insight_id=i").await;
     let acts = history["acts"].as_array().unwrap().iter();
     let acts: Vec<_> = acts
-        .map(|act| format!("{} {}", act["action"].as_str().unwrap(), act["fact"].as_str().unwrap()))
+        .map(|act| {
+            format!(
+                "{} {}",
+                act["action"].as_str().unwrap(),
+                act["fact"].as_str().unwrap()
+            )
+        })
         .collect();
-    assert_eq!(acts[..3], ["withdrawn rating", "withdrawn comment", "withdrawn flag"]);
+    assert_eq!(
+        acts[..3],
+        ["withdrawn rating", "withdrawn comment", "withdrawn flag"]
+    );
     assert_eq!(acts[acts.len() - 2..], ["given comment", "given rating"]);
-    assert_eq!((&history["user_id"], &history["next_cursor"]), (&json!("ü 1"), &Value::Null));
+    assert_eq!(
+        (&history["user_id"], &history["next_cursor"]),
+        (&json!("ü 1"), &Value::Null)
+    );
     // What was said before and is gone now does not come back with a new fact.
     let anew = user.comment("i", "again").await;
-    assert_eq!((&anew["rating"], &anew["flag_type"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&anew["rating"], &anew["flag_type"]),
+        (&Value::Null, &Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -214,7 +257,11 @@ async fn what_others_said_is_read_with_its_scope_only() {
     let (of_alice, of_bob) = (encode("owner of alice"), encode("owner of bob"));
     alice.rate("i", 5).await;
     bob.comment("i", "by bob").await;
-    bob.write("flag", json!({"insight_id": "i", "flag_type": "spam", "flag_reason": "by bob"})).await;
+    bob.write(
+        "flag",
+        json!({"insight_id": "i", "flag_type": "spam", "flag_reason": "by bob"}),
+    )
+    .await;
 
     for call in [
         format!("search?user_id={of_bob}"),
@@ -233,45 +280,80 @@ async fn what_others_said_is_read_with_its_scope_only() {
     }
     // Nor can anyone speak for others.
     let mut forged = json!({"insight_id": "j", "rating": 1, "user_id": "owner of bob"});
-    assert_eq!(alice.write("rate", forged.take()).await["user_id"], "owner of alice");
+    assert_eq!(
+        alice.write("rate", forged.take()).await["user_id"],
+        "owner of alice"
+    );
     let refused = alice.naming("owner of bob");
-    let refused = refused.post("rate", json!({"insight_id": "j", "rating": 1})).await;
+    let refused = refused
+        .post("rate", json!({"insight_id": "j", "rating": 1}))
+        .await;
     assert_eq!(refused.problem(403), "missing_scope");
 
     let own = alice.read(&format!("search?user_id={of_alice}")).await;
-    assert_eq!((&own["total"], each(&own, "feedback", "user_id")), (&json!(2), vec!["owner of alice"; 2]));
+    assert_eq!(
+        (&own["total"], each(&own, "feedback", "user_id")),
+        (&json!(2), vec!["owner of alice"; 2])
+    );
     for call in ["history".to_owned(), format!("history?user_id={of_alice}")] {
         let own = alice.read(&call).await;
-        assert_eq!((&own["user_id"], own["acts"].as_array().unwrap().len()), (&json!("owner of alice"), 2));
+        assert_eq!(
+            (&own["user_id"], own["acts"].as_array().unwrap().len()),
+            (&json!("owner of alice"), 2)
+        );
     }
     let own = alice.read("user").await;
-    assert_eq!((&own["user_id"], &own["total"]), (&json!("owner of alice"), &json!(2)));
+    assert_eq!(
+        (&own["user_id"], &own["total"]),
+        (&json!("owner of alice"), &json!(2))
+    );
     // Comments are for everyone who may read feedback, with their writers, as the contract has it.
     let comments = alice.read("comments?insight_id=i").await;
     assert_eq!(each(&comments, "comments", "user_id"), ["owner of bob"]);
-    assert_eq!(names(&comments["comments"][0]), "id user_id comment created_at updated_at".split(' ').collect());
+    assert_eq!(
+        names(&comments["comments"][0]),
+        "id user_id comment created_at updated_at"
+            .split(' ')
+            .collect()
+    );
     for call in ["stats?insight_id=i", "top", "trend"] {
-        assert!(!alice.get(call).await.text.contains("owner of"), "{call} names a user");
+        assert!(
+            !alice.get(call).await.text.contains("owner of"),
+            "{call} names a user"
+        );
     }
 
     let reviewer = Caller::new(&live, "reviewer", &[FeedbackRead, FeedbackReadAll]).await;
     let admin = Caller::new(&live, "admin", &[Admin]).await;
     for all in [&reviewer, &admin] {
         assert_eq!(all.read("search").await["total"], 3);
-        assert_eq!(all.read(&format!("search?user_id={of_bob}")).await["total"], 1);
+        assert_eq!(
+            all.read(&format!("search?user_id={of_bob}")).await["total"],
+            1
+        );
         let acts = all.read(&format!("history?user_id={of_bob}")).await;
         assert_eq!(each(&acts, "acts", "fact"), ["flag", "comment"]);
         let flagged = all.read("flagged").await;
-        assert_eq!(flagged["insights"][0]["latest_reasons"][0]["reason"], "by bob");
+        assert_eq!(
+            flagged["insights"][0]["latest_reasons"][0]["reason"],
+            "by bob"
+        );
         assert!(all.get("export").await.text.contains("by bob"));
         all.naming("owner of bob").lacks(ActAs, "user").await;
     }
     // Who speaks for a user reads as that user.
     let proxy = Caller::new(&live, "proxy", &[FeedbackRead, ActAs]).await;
-    proxy.lacks(FeedbackReadAll, &format!("search?user_id={of_bob}")).await;
+    proxy
+        .lacks(FeedbackReadAll, &format!("search?user_id={of_bob}"))
+        .await;
     let as_bob = proxy.naming("owner of bob");
-    assert_eq!(as_bob.read(&format!("search?user_id={of_bob}")).await["total"], 1);
-    as_bob.lacks(FeedbackReadAll, &format!("search?user_id={of_alice}")).await;
+    assert_eq!(
+        as_bob.read(&format!("search?user_id={of_bob}")).await["total"],
+        1
+    );
+    as_bob
+        .lacks(FeedbackReadAll, &format!("search?user_id={of_alice}"))
+        .await;
 }
 
 #[tokio::test]
@@ -279,7 +361,9 @@ async fn a_reader_that_sends_a_writes_version_back_sees_the_write() {
     let live = Live::new(&[]).await;
     for turn in 1..=20_i64 {
         let user = Caller::of(&live, &format!("u{turn}"));
-        let written = user.post("rate", json!({"insight_id": "i", "rating": 3})).await;
+        let written = user
+            .post("rate", json!({"insight_id": "i", "rating": 3}))
+            .await;
         let version = written.header("store-version").unwrap().to_owned();
         for call in ["stats?insight_id=i", "comments?insight_id=i", "user"] {
             let request = user.request("GET", call).header("store-version", &version);
@@ -290,7 +374,11 @@ async fn a_reader_that_sends_a_writes_version_back_sees_the_write() {
             }
         }
     }
-    for (call, version) in [("stats?insight_id=i", "soon"), ("user", "-1"), ("comments?insight_id=i", "")] {
+    for (call, version) in [
+        ("stats?insight_id=i", "soon"),
+        ("user", "-1"),
+        ("comments?insight_id=i", ""),
+    ] {
         let caller = Caller::of(&live, "u1");
         let refused = answer(caller.request("GET", call).header("store-version", version)).await;
         assert_eq!(refused.problem(422), "invalid_input", "{call}");
@@ -303,9 +391,16 @@ async fn ids_with_control_characters_and_ranges_that_end_before_they_begin_are_r
     let live = Live::new(&[]).await;
     let user = Caller::of(&live, "u");
     for id in ["a\nb", "\u{7}", "a\u{85}", "tab\there", "del\u{7f}"] {
-        let refused = user.post("rate", json!({"insight_id": id, "rating": 1})).await;
-        assert_eq!((refused.problem(422), refused.fields()), ("invalid_input".into(), vec!["insight_id".to_owned()]));
-        for call in ["stats", "comments", "search", "history", "flagged", "trend", "export"] {
+        let refused = user
+            .post("rate", json!({"insight_id": id, "rating": 1}))
+            .await;
+        assert_eq!(
+            (refused.problem(422), refused.fields()),
+            ("invalid_input".into(), vec!["insight_id".to_owned()])
+        );
+        for call in [
+            "stats", "comments", "search", "history", "flagged", "trend", "export",
+        ] {
             let refused = user.get(&format!("{call}?insight_id={}", encode(id))).await;
             assert_eq!(refused.problem(422), "invalid_input", "{call}");
             assert_eq!(refused.fields(), ["insight_id"], "{call}");
@@ -314,9 +409,16 @@ async fn ids_with_control_characters_and_ranges_that_end_before_they_begin_are_r
     // 100 characters are 100 characters in any script.
     let longest = "₿".repeat(100);
     user.rate(&longest, 1).await;
-    assert_eq!(user.read(&format!("stats?insight_id={}", encode(&longest))).await["total_ratings"], 1);
+    assert_eq!(
+        user.read(&format!("stats?insight_id={}", encode(&longest)))
+            .await["total_ratings"],
+        1
+    );
     let comment = "😀".repeat(1_000);
-    assert_eq!(user.comment("long", &comment).await["comment"], comment.as_str());
+    assert_eq!(
+        user.comment("long", &comment).await["comment"],
+        comment.as_str()
+    );
 
     let times = "from=2026-02-01T00:00:00Z&to=2026-01-31T23:59:59Z";
     for call in [
@@ -325,10 +427,19 @@ async fn ids_with_control_characters_and_ranges_that_end_before_they_begin_are_r
         format!("export?{times}"),
         "trend?from_day=2026-02-01&to_day=2026-01-31".to_owned(),
     ] {
-        assert_eq!(user.get(&call).await.problem(400), "invalid_range", "{call}");
+        assert_eq!(
+            user.get(&call).await.problem(400),
+            "invalid_range",
+            "{call}"
+        );
     }
-    let long = user.get("trend?from_day=2020-01-01&to_day=2026-01-01").await;
-    assert_eq!((long.problem(422), long.fields()), ("invalid_input".into(), vec!["to_day".to_owned()]));
+    let long = user
+        .get("trend?from_day=2020-01-01&to_day=2026-01-01")
+        .await;
+    assert_eq!(
+        (long.problem(422), long.fields()),
+        ("invalid_input".into(), vec!["to_day".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -341,44 +452,98 @@ async fn insights_are_ranked_reviewed_and_followed_day_by_day() {
     let one = Caller::of(&live, "u0");
     one.rate("loved by one", 5).await;
     one.rate("hated", 1).await;
-    for (user, insight, kind) in [("a", "hated", "spam"), ("b", "hated", "other"), ("c", "loved by one", "spam")] {
-        let flag = json!({"insight_id": insight, "flag_type": kind, "flag_reason": format!("by {user}")});
+    for (user, insight, kind) in [
+        ("a", "hated", "spam"),
+        ("b", "hated", "other"),
+        ("c", "loved by one", "spam"),
+    ] {
+        let flag =
+            json!({"insight_id": insight, "flag_type": kind, "flag_reason": format!("by {user}")});
         Caller::of(&live, user).write("flag", flag).await;
     }
     for ranking in ["bayesian_mean", "lower_bound"] {
         let top = one.read(&format!("top?ranking={ranking}")).await;
-        assert_eq!(each(&top, "insights", "insight_id"), ["loved by many", "loved by one", "hated"]);
+        assert_eq!(
+            each(&top, "insights", "insight_id"),
+            ["loved by many", "loved by one", "hated"]
+        );
         assert_eq!(top["ranking"], ranking);
         for insight in top["insights"].as_array().unwrap() {
             let id = encode(insight["insight_id"].as_str().unwrap());
             let stats = one.read(&format!("stats?insight_id={id}")).await;
             for score in ["bayesian_mean", "lower_bound", "average_rating"] {
-                let (one, other) = (insight[score].as_f64().unwrap(), stats[score].as_f64().unwrap());
-                assert!((one - other).abs() < 1e-9, "{score} of {id}: {one} and {other}");
+                let (one, other) = (
+                    insight[score].as_f64().unwrap(),
+                    stats[score].as_f64().unwrap(),
+                );
+                assert!(
+                    (one - other).abs() < 1e-9,
+                    "{score} of {id}: {one} and {other}"
+                );
             }
         }
     }
     let top = one.read("top?min_ratings=2").await;
-    assert_eq!((each(&top, "insights", "insight_id"), &top["min_ratings"]), (vec!["loved by many"], &json!(2)));
+    assert_eq!(
+        (each(&top, "insights", "insight_id"), &top["min_ratings"]),
+        (vec!["loved by many"], &json!(2))
+    );
 
     let flagged = one.read("flagged").await;
-    assert_eq!((each(&flagged, "insights", "insight_id"), &flagged["total"]), (vec!["hated", "loved by one"], &json!(2)));
+    assert_eq!(
+        (each(&flagged, "insights", "insight_id"), &flagged["total"]),
+        (vec!["hated", "loved by one"], &json!(2))
+    );
     let hated = &flagged["insights"][0];
-    assert_eq!((&hated["flag_types"], &hated["total_flags"]), (&json!({"spam": 1, "other": 1}), &json!(2)));
-    assert_eq!((&hated["total_ratings"], &hated["average_rating"]), (&json!(1), &json!(1.0)));
-    let reasons: Vec<_> = hated["latest_reasons"].as_array().unwrap().iter().map(|flag| &flag["reason"]).collect();
+    assert_eq!(
+        (&hated["flag_types"], &hated["total_flags"]),
+        (&json!({"spam": 1, "other": 1}), &json!(2))
+    );
+    assert_eq!(
+        (&hated["total_ratings"], &hated["average_rating"]),
+        (&json!(1), &json!(1.0))
+    );
+    let reasons: Vec<_> = hated["latest_reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|flag| &flag["reason"])
+        .collect();
     assert_eq!(reasons, ["by b", "by a"]);
     let spam = one.read("flagged?flag_type=spam&insight_id=hated").await;
-    assert_eq!((&spam["total"], &spam["insights"][0]["total_flags"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&spam["total"], &spam["insights"][0]["total_flags"]),
+        (&json!(1), &json!(1))
+    );
 
     let trend = one.read("trend").await;
     let days = trend["days"].as_array().unwrap();
     assert_eq!((days.len(), &trend["insight_id"]), (30, &Value::Null));
     // Around midnight the day may be yesterday.
-    let sum = |field: &str| days.iter().map(|day| day[field].as_i64().unwrap()).sum::<i64>();
-    assert_eq!((sum("ratings"), sum("flags"), sum("comments"), sum("withdrawals")), (22, 3, 0, 0));
+    let sum = |field: &str| {
+        days.iter()
+            .map(|day| day[field].as_i64().unwrap())
+            .sum::<i64>()
+    };
+    assert_eq!(
+        (
+            sum("ratings"),
+            sum("flags"),
+            sum("comments"),
+            sum("withdrawals")
+        ),
+        (22, 3, 0, 0)
+    );
     let of_one = one.read("trend?insight_id=hated").await;
-    let today = of_one["days"].as_array().unwrap().iter().find(|day| day["ratings"] == 1).unwrap();
-    assert_eq!((&today["average_rating"], &today["flags"]), (&json!(1.0), &json!(2)));
+    let today = of_one["days"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|day| day["ratings"] == 1)
+        .unwrap();
+    assert_eq!(
+        (&today["average_rating"], &today["flags"]),
+        (&json!(1.0), &json!(2))
+    );
     assert_eq!(days[0]["average_rating"], Value::Null);
 }
