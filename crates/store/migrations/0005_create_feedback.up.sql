@@ -38,7 +38,10 @@ create table insight_feedback (
     constraint insight_feedback_times_of_facts check (
         (rating is null) = (rated_at is null) and (comment is null) = (commented_at is null)
         and (flag_type is null) = (flagged_at is null)),
-    constraint insight_feedback_updated_after_creation check (updated_at >= created_at)
+    constraint insight_feedback_updated_after_creation check (updated_at >= created_at),
+    -- The program cannot show the end of time; psql could write it.
+    constraint insight_feedback_times_are_finite check (
+        isfinite(created_at) and isfinite(updated_at) and isfinite(rated_at) and isfinite(commented_at) and isfinite(flagged_at))
 );
 -- A search begins at the condition that leaves the fewest rows: user, insight and flag, insight and comment, insight and
 -- rating, insight, flag, comment, rating, time. Each of these has an index in the order of the last change, so that a page
