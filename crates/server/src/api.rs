@@ -1,6 +1,7 @@
 //! The calls, one file a slice.
 
 pub mod backfill;
+pub mod feedback;
 pub mod pool;
 pub mod schedule;
 
@@ -16,6 +17,7 @@ use crate::{health, metrics, openapi, routes::Routes};
 pub fn routes() -> Vec<Routes> {
     vec![
         backfill::routes(),
+        feedback::routes(),
         pool::routes(),
         schedule::routes(),
         health::routes(),

@@ -4,6 +4,8 @@
 //! that has the call's scope. The check runs before the body is read, and after the question whether this process can
 //! serve at all, since tokens are in the database.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, header, request::Parts},
@@ -27,7 +29,7 @@ const MAX_USER_ID: usize = 100;
 
 /// The caller of a call that is not open.
 #[derive(Debug, Clone)]
-pub struct Authenticated(pub Caller);
+pub struct Authenticated(pub Arc<Caller>);
 
 /// The user for whom a call is made: the token's own, or the one that a token with the scope `act_as` names in the
 /// header `X-User-Id`.
@@ -81,7 +83,7 @@ impl<S: Sync> FromRequestParts<S> for UserId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
         match named_user(&parts.headers) {
-            None => Ok(Self(caller.subject)),
+            None => Ok(Self(caller.subject.clone())),
             Some(_) if !caller.has(Scope::ActAs) => Err(ApiError::forbidden(Scope::ActAs)),
             Some(named) => Ok(Self(named?)),
         }

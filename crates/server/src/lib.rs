@@ -7,8 +7,9 @@
 //! * Every failed answer has one form ([`error`]), and nothing that a client sends is answered with 500.
 //! * Every limit is in the configuration: body, time, requests in flight, connections, time for a request's head.
 //!
-//! [`input`] reads requests, [`auth`] knows the caller, [`observe`] is the one layer around everything, [`api`] has a
-//! file for each slice. The composition root opens the store, makes an [`AppState`] and calls [`serve`].
+//! [`input`] reads requests, [`auth`] knows the caller, [`version`] lets readers see what they wrote, [`observe`] is the
+//! one layer around everything, [`api`] has a file for each slice. The composition root opens the store, makes an
+//! [`AppState`] and calls [`serve`].
 
 pub mod api;
 pub mod auth;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod observe;
 pub mod openapi;
 pub mod routes;
+pub mod version;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 

@@ -7,7 +7,12 @@
 //! Labels come from small closed sets (the route's pattern, never the path; known methods; the status' class), so that
 //! nothing a client sends makes a new series.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -67,7 +72,21 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
+    routes: Arc<RwLock<HashMap<String, RouteFigures>>>,
 }
+
+/// The figures of a route by method, so that a request's are found without making labels.
+type RouteFigures = HashMap<&'static str, MethodFigures>;
+
+#[derive(Clone)]
+struct MethodFigures {
+    latency: Histogram,
+    /// In the order of [`CLASSES`].
+    requests: [Counter; CLASSES.len()],
+}
+
+/// How requests end; the last: the client went away before its answer.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,6 +129,7 @@ impl Metrics {
             requests,
             latency,
             in_flight,
+            routes: Arc::default(),
         }
     }
 
@@ -127,21 +147,41 @@ impl Metrics {
         took: Duration,
     ) {
         let method = method_label(method);
-        let route = route.to_owned();
-        self.latency
-            .get_or_create(&RouteLabels {
+        let class = status.map_or(CLASSES.len() - 1, class);
+        let count = |figures: &MethodFigures| {
+            figures.latency.observe(took.as_secs_f64());
+            figures.requests[class].inc();
+        };
+        {
+            let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(figures) = routes.get(route).and_then(|methods| methods.get(method)) {
+                count(figures);
+                return;
+            }
+        }
+        let figures = self.figures_of(method, route);
+        count(&figures);
+        self.routes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(route.to_owned())
+            .or_default()
+            .insert(method, figures);
+    }
+
+    fn figures_of(&self, method: &'static str, route: &str) -> MethodFigures {
+        let latency = self.latency.get_or_create_owned(&RouteLabels {
+            method,
+            route: route.to_owned(),
+        });
+        let requests = CLASSES.map(|status| {
+            self.requests.get_or_create_owned(&RequestLabels {
                 method,
-                route: route.clone(),
-            })
-            .observe(took.as_secs_f64());
-        let status = status.map_or("gone", class);
-        self.requests
-            .get_or_create(&RequestLabels {
-                method,
-                route,
+                route: route.to_owned(),
                 status,
             })
-            .inc();
+        });
+        MethodFigures { latency, requests }
     }
 
     /// All figures as text.
@@ -163,13 +203,14 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-fn class(status: StatusCode) -> &'static str {
+/// A status' place among [`CLASSES`].
+fn class(status: StatusCode) -> usize {
     match status.as_u16() {
-        ..200 => "1xx",
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        500.. => "5xx",
+        ..200 => 0,
+        200..300 => 1,
+        300..400 => 2,
+        400..500 => 3,
+        500.. => 4,
     }
 }
 

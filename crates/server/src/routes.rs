@@ -15,7 +15,7 @@ use axum::{
 use utoipa::{
     IntoParams, ToSchema,
     openapi::{
-        self, Content, HttpMethod, Ref, RefOr, Required, Schema,
+        self, Content, HeaderBuilder, HttpMethod, Ref, RefOr, Required, Schema,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::RequestBodyBuilder,
         response::ResponseBuilder,
@@ -28,6 +28,7 @@ use utxoiq_store::token::Scope;
 use crate::{
     AppState, auth,
     error::{PROBLEM_JSON, ProblemBody},
+    version,
 };
 
 /// The name of the security scheme in the document.
@@ -45,6 +46,25 @@ pub enum Access {
 /// A named schema of the document.
 pub(crate) type NamedSchema = (String, RefOr<Schema>);
 
+/// The answer of a call, with status 200.
+struct Answer {
+    /// Each content type that it may have.
+    contents: Vec<(String, Content)>,
+    description: &'static str,
+    /// Headers beyond those that every answer has, with what they say.
+    headers: Vec<(&'static str, &'static str)>,
+}
+
+impl Answer {
+    fn new(content_type: &str, content: Content, description: &'static str) -> Self {
+        Self {
+            contents: vec![(content_type.to_owned(), content)],
+            description,
+            headers: Vec::new(),
+        }
+    }
+}
+
 /// The declaration of one call.
 pub struct Call {
     method: HttpMethod,
@@ -56,7 +76,7 @@ pub struct Call {
     parameters: Vec<Parameter>,
     body: Option<RefOr<Schema>>,
     body_is_required: bool,
-    answer: Option<(String, Content, &'static str)>,
+    answer: Option<Answer>,
     refusals: BTreeMap<u16, Vec<String>>,
     schemas: Vec<NamedSchema>,
 }
@@ -150,6 +170,10 @@ impl Call {
     fn parameters<P: IntoParams>(mut self, place: &ParameterIn) -> Self {
         self.parameters
             .extend(P::into_params(|| Some(place.clone())));
+        self.refuses_parameters()
+    }
+
+    fn refuses_parameters(self) -> Self {
         self.refuses(
             422,
             "invalid_input",
@@ -158,18 +182,72 @@ impl Call {
     }
 
     /// The call acts for a user: the token's own, or the one in `X-User-Id`.
-    pub fn for_user(mut self) -> Self {
+    pub fn for_user(self) -> Self {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        self.header(
+            "X-User-Id",
+            "The user for whom the call is made, at most 100 characters; needs the scope `act_as`. Without it: the token's own user.",
+            text.min_length(Some(1)).max_length(Some(100)),
+        )
+    }
+
+    /// The call shows what a write did: the one whose answer had this version; see [`crate::version`].
+    pub fn after_version(self) -> Self {
+        let digits = ObjectBuilder::new().schema_type(Type::String);
+        self.header(
+            version::NAME,
+            "The `Store-Version` of a write's answer: this answer shows that write, whatever is cached.",
+            digits.pattern(Some("^[0-9]{1,20}$")),
+        )
+    }
+
+    /// The call answers a page of a list: `limit`, and where the page begins.
+    pub fn page(mut self, default_limit: i64) -> Self {
+        let number = || ObjectBuilder::new().schema_type(Type::Integer);
+        let limit = number()
+            .minimum(Some(1))
+            .maximum(Some(100))
+            .default(Some(default_limit.into()));
+        let offset = number().minimum(Some(0)).default(Some(0.into()));
+        let cursor = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(600));
+        for (name, description, schema) in [
+            ("limit", "How many at most.", limit),
+            ("offset", "How many to skip; not beside `cursor`.", offset),
+            (
+                "cursor",
+                "The `next_cursor` of the page before, with the same conditions: what is written meanwhile shifts nothing.",
+                cursor,
+            ),
+        ] {
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(Some(description))
+                .schema(Some(schema));
+            self.parameters.push(parameter.build());
+        }
+        self.refuses_parameters()
+    }
+
+    fn header(
+        mut self,
+        name: &'static str,
+        description: &'static str,
+        schema: ObjectBuilder,
+    ) -> Self {
         let parameter = ParameterBuilder::new()
-            .name("X-User-Id")
+            .name(name)
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
-            .description(Some(
-                "The user for whom the call is made, at most 100 characters; needs the scope `act_as`. Without it: the token's own user.",
-            ))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(100))))
+            .description(Some(description))
+            .schema(Some(schema))
             .build();
         self.parameters.push(parameter);
-        self
+        self.refuses_parameters()
     }
 
     /// The JSON body.
@@ -206,14 +284,14 @@ impl Call {
     /// The answer, with status 200: a JSON object.
     pub fn answers<A: ToSchema>(mut self, description: &'static str) -> Self {
         let content = Content::new(Some(self.reference::<A>()));
-        self.answer = Some(("application/json".into(), content, description));
+        self.answer = Some(Answer::new("application/json", content, description));
         self
     }
 
     /// The answer, with status 200: a JSON array.
     pub fn answers_list<A: ToSchema>(mut self, description: &'static str) -> Self {
         let content = Content::new(Some(self.list::<A>()));
-        self.answer = Some(("application/json".into(), content, description));
+        self.answer = Some(Answer::new("application/json", content, description));
         self
     }
 
@@ -224,8 +302,38 @@ impl Call {
         } else {
             Type::String
         });
-        self.answer = Some((content_type.into(), Content::new(Some(schema)), description));
+        self.answer = Some(Answer::new(
+            content_type,
+            Content::new(Some(schema)),
+            description,
+        ));
         self
+    }
+
+    /// The document may be of this type, too.
+    pub fn or_document(mut self, content_type: &str) -> Self {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        if let Some(answer) = &mut self.answer {
+            let content = Content::new(Some(schema));
+            answer.contents.push((content_type.to_owned(), content));
+        }
+        self
+    }
+
+    /// A header of the answer, which is declared before it.
+    pub fn with_header(mut self, name: &'static str, description: &'static str) -> Self {
+        if let Some(answer) = &mut self.answer {
+            answer.headers.push((name, description));
+        }
+        self
+    }
+
+    /// The answer to a write says which version of the store it made; see [`crate::version`].
+    pub fn tells_version(self) -> Self {
+        self.with_header(
+            version::NAME,
+            "The version that this write made. A read that sends it back shows the write.",
+        )
     }
 
     /// A refusal beyond those that follow from what the call takes.
@@ -283,11 +391,19 @@ impl Call {
             operation =
                 operation.security(SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()]));
         }
-        if let Some((content_type, content, description)) = &self.answer {
-            let answer = ResponseBuilder::new()
-                .description(*description)
-                .content(content_type, content.clone());
-            operation = operation.response("200", answer);
+        if let Some(answer) = &self.answer {
+            let mut response = ResponseBuilder::new().description(answer.description);
+            for (content_type, content) in &answer.contents {
+                response = response.content(content_type, content.clone());
+            }
+            for (name, description) in &answer.headers {
+                let text = ObjectBuilder::new().schema_type(Type::String);
+                let header = HeaderBuilder::new()
+                    .schema(Some(text))
+                    .description(Some(*description));
+                response = response.header(*name, header.build());
+            }
+            operation = operation.response("200", response);
         }
         for (status, lines) in &self.refusals {
             let problem = Ref::from_schema_name(ProblemBody::name());

@@ -1,4 +1,4 @@
-//! A private Redis that may be killed or frozen.
+//! A private Redis that may be killed or frozen, and whose data may be broken.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -15,6 +15,11 @@ use tempfile::TempDir;
 
 use crate::last_will::LastWill;
 use crate::{blocking, ports, secret};
+
+mod data;
+mod wire;
+
+pub use wire::Reply;
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -11,5 +11,6 @@
 )]
 
 mod backfill_run;
+mod coherence;
 mod kills;
 mod support;

@@ -14,8 +14,8 @@ use utxoiq_store_testkit::{
     process::Proc,
 };
 
-const BINARY: &str = env!("CARGO_BIN_EXE_utxoiq-store");
-const PASSWORD: &str = "only-for-tests";
+pub const BINARY: &str = env!("CARGO_BIN_EXE_utxoiq-store");
+pub const PASSWORD: &str = "only-for-tests";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The service and all it needs; everything ends with it.

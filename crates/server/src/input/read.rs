@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -42,6 +42,16 @@ impl Input {
         self.optional(field, |value| text(value, &length))
     }
 
+    /// A name of something, of so many characters: text without control characters, which no name has and logs break at.
+    pub fn name(&mut self, field: &str, length: RangeInclusive<usize>) -> String {
+        self.required(field, |value| name(value, &length))
+    }
+
+    /// As [`name`](Self::name), or absent.
+    pub fn optional_name(&mut self, field: &str, length: RangeInclusive<usize>) -> Option<String> {
+        self.optional(field, |value| name(value, &length))
+    }
+
     /// A whole number in a range.
     pub fn int(&mut self, field: &str, range: RangeInclusive<i64>) -> i64 {
         self.required(field, |value| int(value, &range))
@@ -69,7 +79,12 @@ impl Input {
 
     /// A boolean, or a default; the words `true` and `false` count, since a query has only words.
     pub fn bool_or(&mut self, field: &str, default: bool) -> bool {
-        self.optional(field, boolean).unwrap_or(default)
+        self.optional_bool(field).unwrap_or(default)
+    }
+
+    /// A boolean, or absent.
+    pub fn optional_bool(&mut self, field: &str) -> Option<bool> {
+        self.optional(field, boolean)
     }
 
     /// A moment in UTC, cut to microseconds.
@@ -80,6 +95,11 @@ impl Input {
     /// As [`time`](Self::time), or absent.
     pub fn optional_time(&mut self, field: &str) -> Option<DateTime<Utc>> {
         self.optional(field, time)
+    }
+
+    /// A day, or absent.
+    pub fn optional_day(&mut self, field: &str) -> Option<NaiveDate> {
+        self.optional(field, day)
     }
 
     /// A UUID, with or without dashes.
@@ -175,6 +195,14 @@ fn text(value: &Value, length: &RangeInclusive<usize>) -> Result<String, String>
     Ok(text.clone())
 }
 
+fn name(value: &Value, length: &RangeInclusive<usize>) -> Result<String, String> {
+    let text = text(value, length)?;
+    if text.chars().any(char::is_control) {
+        return Err("must not contain control characters".into());
+    }
+    Ok(text)
+}
+
 fn int(value: &Value, range: &RangeInclusive<i64>) -> Result<i64, String> {
     let number = match value {
         Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
@@ -259,6 +287,25 @@ fn time_literal(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::from_timestamp_micros(parsed.timestamp_micros())?;
     // Beyond four digits RFC 3339 could not write it back.
     (1..=9999).contains(&time.year()).then_some(time)
+}
+
+fn day(value: &Value) -> Result<NaiveDate, String> {
+    let written = value.as_str().and_then(day_literal);
+    written.ok_or_else(|| "must be a day such as 2026-01-31".into())
+}
+
+/// Exactly ten characters: `%Y` alone would take signs and further digits.
+fn day_literal(text: &str) -> Option<NaiveDate> {
+    let has_form = text.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    if text.len() != 10 || !has_form {
+        return None;
+    }
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .filter(|day| day.year() > 0)
 }
 
 fn uuid(value: &Value) -> Result<Uuid, String> {

@@ -51,6 +51,12 @@ const ADVANCE_MILLIS: u64 = 500;
 const WATCH: Duration = Duration::from_millis(100);
 const PINGS: u32 = 10;
 
+/// The longest pause between two wires; "back in use within 5 s" includes it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A wire that lived for so long was a good one.
+const LASTING: Duration = Duration::from_secs(5);
+
 /// Runs rounds for ever.
 pub(super) async fn keep(core: Arc<Core>) {
     let mut keeper = Keeper {
@@ -75,7 +81,9 @@ pub(super) async fn keep(core: Arc<Core>) {
 /// Makes wires to Redis for ever, one at a time.
 pub(super) async fn watch(core: Arc<Core>, connector: super::wire::Connector) {
     let mut is_told = false;
+    let mut pause = WATCH;
     loop {
+        let began = time::millis();
         match connector.connect().await {
             Ok(wire) => {
                 tracing::info!("Redis answers");
@@ -91,7 +99,14 @@ pub(super) async fn watch(core: Arc<Core>, connector: super::wire::Connector) {
             }
             Err(_) => {}
         }
-        sleep(WATCH).await;
+        // One that answers only for a moment, again and again, is left alone for longer.
+        let lasted = Duration::from_millis(time::millis() - began);
+        pause = if lasted > LASTING {
+            WATCH
+        } else {
+            (pause * 2).min(LONGEST_PAUSE)
+        };
+        sleep(pause).await;
     }
 }
 

@@ -13,6 +13,10 @@
 //! Rows are deleted when they have been visible for `cache.outbox_seconds`. Which ones is told by a snapshot that
 //! was taken so long ago, and every poll reads it: a process whose P does not include it may have missed a row and
 //! begins its caches anew. No clocks are compared for that.
+//!
+//! A database that was restored into another cluster brings rows and a horizon whose transactions this cluster has still to
+//! come to. No row that can be seen has a transaction at or above the end of the snapshot that sees it: such rows are
+//! passed over and deleted, and such a horizon says nothing.
 
 use std::time::Duration;
 
@@ -39,10 +43,11 @@ pub const POLL: Statement = Statement {
           left join lateral (
               select id, kind, key, written_at from (
                   select id, kind, key, written_at from cache_outbox
-                  where x >= pg_snapshot_xmin($1::text::pg_snapshot)
+                  where x >= pg_snapshot_xmin($1::text::pg_snapshot) and x < pg_snapshot_xmax(s.snapshot)
                     and not pg_visible_in_snapshot(x, $1::text::pg_snapshot)
                   union
-                  select id, kind, key, written_at from cache_outbox where id > $2) fresh
+                  select id, kind, key, written_at from cache_outbox
+                  where id > $2 and x < pg_snapshot_xmax(s.snapshot)) fresh
               limit $3) o on true
           order by o.id",
     params: &[Type::TEXT, Type::INT8, Type::INT8],
@@ -91,10 +96,12 @@ pub const MARK: Statement = Statement {
 pub const DELETE: Statement = Statement {
     name: "cache.empty_outbox",
     sql: "delete from cache_outbox where id in (
-              select o.id from cache_outbox o, cache_outbox_horizon h
-              where o.x < pg_snapshot_xmax(h.deleted_snapshot::pg_snapshot)
-                and pg_visible_in_snapshot(o.x, h.deleted_snapshot::pg_snapshot) and o.id <= h.deleted_id
-              limit $1)",
+              (select o.id from cache_outbox o, cache_outbox_horizon h
+               where o.x < pg_snapshot_xmax(h.deleted_snapshot::pg_snapshot)
+                 and pg_visible_in_snapshot(o.x, h.deleted_snapshot::pg_snapshot) and o.id <= h.deleted_id
+               limit $1)
+              union all
+              (select id from cache_outbox where x >= pg_snapshot_xmax(pg_current_snapshot()) limit $1))",
     params: &[Type::INT8],
     columns: &[],
 };
@@ -174,7 +181,8 @@ pub(super) async fn poll(
             age: (asked_at - written_at).to_std().unwrap_or_default(),
         });
     }
-    let all_are_known = changes.len() <= MAX_CHANGES && cursor.snapshot.includes(&deleted);
+    let may_have_missed = !deleted.is_beyond(&snapshot) && !cursor.snapshot.includes(&deleted);
+    let all_are_known = changes.len() <= MAX_CHANGES && !may_have_missed;
     Ok(News {
         cursor: Cursor { snapshot, last_id },
         changes: all_are_known.then_some(changes),
@@ -190,7 +198,7 @@ pub(super) async fn empty(pool: &Pool, keep: TimeDelta, now: DateTime<Utc>) -> R
     loop {
         let deleted = db::execute(&client, &DELETE, &[&DELETE_BATCH]).await?;
         gone += deleted;
-        if deleted < DELETE_BATCH.unsigned_abs() {
+        if deleted == 0 {
             return Ok(gone);
         }
     }

@@ -44,6 +44,12 @@ impl Snapshot {
         x < self.xmin || (x < self.xmax && self.in_progress.binary_search(&x).is_err())
     }
 
+    /// Whether it knows of transactions that had not begun when the other was taken: where the other is the later one, of
+    /// another cluster's.
+    pub fn is_beyond(&self, other: &Self) -> bool {
+        self.xmax > other.xmax
+    }
+
     /// Whether everything that the other sees is seen here, too.
     pub fn includes(&self, other: &Self) -> bool {
         // What is not seen here, below the other's end, must be in progress there.

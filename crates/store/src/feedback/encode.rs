@@ -198,3 +198,67 @@ impl FromStr for Format {
             .ok_or_else(|| Error::field("format", "must be csv or ndjson"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        let at = DateTime::from_timestamp_micros(1_750_000_000_000_001).unwrap();
+        Entry {
+            id: Uuid::from_u128(7),
+            insight_id: "insight-1".to_owned(),
+            user_id: "@user".to_owned(),
+            rating: Some(4),
+            rated_at: Some(at),
+            comment: Some("=1+1, \"so\"\r\nit is".to_owned()),
+            commented_at: Some(at),
+            flag_type: None,
+            flag_reason: None,
+            flagged_at: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    fn encoded(format: Format, entries: &[Entry]) -> String {
+        let mut out = b"before ".to_vec();
+        format.header(&mut out).unwrap();
+        format.encode(entries, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn csv_has_a_header_and_quotes_what_needs_it() {
+        assert_eq!(
+            encoded(Format::Csv, &[entry()]),
+            "before id,insight_id,user_id,rating,rated_at,comment,commented_at,flag_type,flag_reason,flagged_at,created_at,updated_at\r\n\
+             00000000-0000-0000-0000-000000000007,insight-1,'@user,4,2025-06-15T15:06:40.000001Z,\
+             \"'=1+1, \"\"so\"\"\r\nit is\",2025-06-15T15:06:40.000001Z,,,,\
+             2025-06-15T15:06:40.000001Z,2025-06-15T15:06:40.000001Z\r\n"
+        );
+        assert!(encoded(Format::Csv, &[]).ends_with("updated_at\r\n"));
+    }
+
+    #[test]
+    fn ndjson_has_what_is_stored_on_a_line_of_its_own() {
+        let line = "{\"id\":\"00000000-0000-0000-0000-000000000007\",\"insight_id\":\"insight-1\",\"user_id\":\"@user\",\
+             \"rating\":4,\"rated_at\":\"2025-06-15T15:06:40.000001Z\",\"comment\":\"=1+1, \\\"so\\\"\\r\\nit is\",\
+             \"commented_at\":\"2025-06-15T15:06:40.000001Z\",\"flag_type\":null,\"flag_reason\":null,\"flagged_at\":null,\
+             \"created_at\":\"2025-06-15T15:06:40.000001Z\",\"updated_at\":\"2025-06-15T15:06:40.000001Z\"}\n";
+        let two = encoded(Format::Ndjson, &[entry(), entry()]);
+        assert_eq!(two, format!("before {line}{line}"));
+    }
+
+    #[test]
+    fn a_text_that_could_be_a_formula_gets_an_apostrophe_which_can_be_taken_off() {
+        for text in [
+            "=1", "+", "-1", "@a", "\t=1", "\r", "\n", "'", "''a", "＝1", "＠",
+        ] {
+            assert_eq!(guarded(text), format!("'{text}"));
+        }
+        for text in ["", "a=1", " =1", "1-1", "é", "\"="] {
+            assert_eq!(guarded(text), text);
+        }
+    }
+}

@@ -288,3 +288,104 @@ pub(super) fn of_another_list() -> Error {
         "is a cursor of another list; leave it out to begin anew",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn position() -> impl Strategy<Value = Position> {
+        let time = || {
+            (-62_135_596_800_000_000_i64..253_402_300_800_000_000)
+                .prop_map(|micros| DateTime::from_timestamp_micros(micros).unwrap())
+        };
+        let id = || any::<u128>().prop_map(Uuid::from_u128);
+        let insight = || "[^\\x00]{1,100}";
+        prop_oneof![
+            (time(), id()).prop_map(|(updated_at, id)| Position::Entry { updated_at, id }),
+            (time(), id()).prop_map(|(commented_at, id)| Position::Comment { commented_at, id }),
+            any::<i64>().prop_map(|id| Position::Act { id }),
+            (any::<i64>(), time(), insight()).prop_map(
+                |(total_flags, last_flagged_at, insight_id)| Position::Flagged {
+                    total_flags,
+                    last_flagged_at,
+                    insight_id,
+                }
+            ),
+            (0..2_usize, 0.0..5.0, insight()).prop_map(|(ranking, score, insight_id)| {
+                Position::Ranked {
+                    ranking: Ranking::ALL[ranking],
+                    score,
+                    insight_id,
+                }
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_read_back_as_it_was_written(position in position()) {
+            let text = Cursor(position.clone()).to_string();
+            prop_assert!(text.len() <= MAX_TEXT);
+            let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            prop_assert!(text.chars().all(safe));
+            prop_assert_eq!(text.parse::<Cursor>().unwrap(), Cursor(position));
+        }
+
+        #[test]
+        fn a_damaged_cursor_is_refused_or_another_one(
+            position in position(), at in any::<prop::sample::Index>(), with in "[A-Za-z0-9_=+/ -]?",
+        ) {
+            let mut text = Cursor(position).to_string();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &with);
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                // One text for each cursor.
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn rubbish_is_no_cursor(text in ".*") {
+            if let Err(error) = text.parse::<Cursor>() {
+                prop_assert_eq!(&error.field_errors()[0].field, "cursor");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_position_is_refused() {
+        let entry = |micros: i64| [&[1, 1][..], &micros.to_be_bytes(), &[0; 16]].concat();
+        let ranked = |score: f64, insight: &[u8]| {
+            [&[1, 5][..], &score.to_bits().to_be_bytes(), insight].concat()
+        };
+        assert!(
+            Position::decode(&entry(0)).is_some() && Position::decode(&ranked(1.0, b"a")).is_some()
+        );
+        let refused = [
+            vec![],
+            vec![1],
+            vec![1, 1],
+            vec![1, 9, 0],
+            [&[2][..], &entry(0)[1..]].concat(),
+            [&entry(0)[..], &[0]].concat(),
+            entry(i64::MAX),
+            entry(i64::MIN),
+            vec![1, 3, 0, 0, 0, 0, 0, 0, 0, 1, 7],
+            ranked(f64::NAN, b"a"),
+            ranked(f64::INFINITY, b"a"),
+            ranked(1.0, b""),
+            ranked(1.0, b"a\0b"),
+            ranked(1.0, &[0xff]),
+            ranked(1.0, &[b'a'; 101]),
+        ];
+        for bytes in refused {
+            assert_eq!(Position::decode(&bytes), None, "{bytes:?}");
+            let text = URL_SAFE_NO_PAD.encode(&bytes);
+            assert_eq!(text.parse::<Cursor>().unwrap_err().code(), "invalid_input");
+        }
+        let long = "A".repeat(1_000_000);
+        assert!(long.parse::<Cursor>().is_err());
+    }
+}

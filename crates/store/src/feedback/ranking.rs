@@ -189,3 +189,76 @@ impl Ranked {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counts() -> impl Strategy<Value = Counts> {
+        // Few and many of each value, also none.
+        let count = || prop_oneof![Just(0), 0..5_i64, 0..1_000_i64, 0..1_000_000_i64];
+        [count(), count(), count(), count(), count()].prop_map(|ratings| Counts {
+            ratings,
+            ..Counts::default()
+        })
+    }
+
+    fn with(mut counts: Counts, stars: usize, more: i64) -> Counts {
+        counts.ratings[stars - 1] += more;
+        counts
+    }
+
+    proptest! {
+        #[test]
+        fn one_more_5_raises_either_score(counts in counts()) {
+            let more = with(counts, 5, 1);
+            prop_assert!(lower_bound(&more) > lower_bound(&counts));
+            prop_assert!(bayesian_mean(3.0, 10.0, &more) > bayesian_mean(3.0, 10.0, &counts));
+        }
+
+        #[test]
+        fn one_more_1_lowers_either_score(counts in counts()) {
+            // The lower bound of few ratings may rise with any more, as less is left to chance: that of many does not.
+            let less = with(counts, 1, 1);
+            if counts.average_rating() > 3.0 {
+                prop_assert!(lower_bound(&less) < lower_bound(&counts));
+            }
+            if counts.total_ratings() > 0 {
+                let score = bayesian_mean(3.0, 10.0, &counts);
+                prop_assert!(bayesian_mean(3.0, 10.0, &less) < score);
+            }
+        }
+
+        #[test]
+        fn scores_lie_between_1_and_5_and_the_lower_bound_below_the_mean(counts in counts()) {
+            let mean = bayesian_mean(3.0, 10.0, &counts);
+            prop_assert!((1.0..=5.0).contains(&mean));
+            prop_assert!(lower_bound(&counts) < 5.0);
+            // With many ratings both come near the mean.
+            if counts.total_ratings() > 100_000 {
+                prop_assert!((mean - counts.average_rating()).abs() < 0.01);
+                prop_assert!((lower_bound(&counts) - counts.average_rating()).abs() < 0.02);
+            }
+        }
+
+        #[test]
+        fn a_few_5_rank_below_many_of_4_and_5(few in 1..4_i64, many in 100..100_000_i64) {
+            // Four in five are a 5, the others a 4: 4.8 on average.
+            let few = with(Counts::default(), 5, few);
+            let many = with(with(Counts::default(), 5, many * 4), 4, many);
+            prop_assert!(lower_bound(&few) < lower_bound(&many));
+            prop_assert!(bayesian_mean(3.0, 10.0, &few) < bayesian_mean(3.0, 10.0, &many));
+        }
+    }
+
+    #[test]
+    fn without_ratings_the_scores_are_those_of_the_prior() {
+        let none = Counts::default();
+        assert!((bayesian_mean(3.25, 10.0, &none) - 3.25).abs() < 1e-12);
+        // One rating of each value: mean 3, variance 2.
+        let expected = 3.0 - 1.65 * (2.0_f64 / 6.0).sqrt();
+        assert!((lower_bound(&none) - expected).abs() < 1e-12);
+    }
+}

@@ -5,7 +5,6 @@
 //! deltas of the last second, not on how often an insight was ever rated.
 
 use serde::{Deserialize, Serialize};
-
 use tokio_postgres::Row;
 
 use super::{Feedback, queries};

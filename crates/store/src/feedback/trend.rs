@@ -3,7 +3,7 @@
 //! An act counts on the day (UTC) on which it was done, also where it was changed or withdrawn later: the trend says what
 //! happened, the [statistics](super::Stats) what has remained.
 
-use chrono::NaiveDate;
+use chrono::{Datelike as _, NaiveDate};
 use tokio_postgres::Row;
 
 use super::{Feedback, queries};
@@ -76,6 +76,12 @@ impl Feedback<'_> {
                 "to",
                 format!("must be at most {MAX_TREND_DAYS} days after the first day"),
             ));
+        }
+        if length <= 0 {
+            return Ok(Vec::new());
+        }
+        if from_day.year() < 1 || to_day.year() > 9_999 {
+            return Err(Error::field("from", "must be a day of the years 1 to 9999"));
         }
         let client = self.pool.get().await?;
         let rows = match &insight_id {

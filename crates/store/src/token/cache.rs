@@ -1,13 +1,13 @@
 //! A small cache in front of [`Tokens`], so that a request costs no query.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use moka::future::Cache;
 
 use super::{
     Caller, Tokens,
-    secret::{Hash, Presented, sha256},
+    secret::{self, Hash, sha256},
 };
 use crate::{
     db::Pool,
@@ -37,9 +37,9 @@ pub struct TokenCache {
 #[derive(Debug, Clone)]
 struct Parts {
     /// Valid tokens only.
-    callers: Cache<Hash, Caller>,
+    callers: Cache<Hash, Arc<Caller>>,
     /// Every answer; where requests at once meet.
-    answers: Cache<Hash, Option<Caller>>,
+    answers: Cache<Hash, Option<Arc<Caller>>>,
 }
 
 impl TokenCache {
@@ -57,12 +57,13 @@ impl TokenCache {
         &self,
         presented: &str,
         now: DateTime<Utc>,
-    ) -> Result<Option<Caller>> {
+    ) -> Result<Option<Arc<Caller>>> {
         let tokens = Tokens::new(&self.pool);
         let Some(parts) = &self.parts else {
-            return tokens.authenticate(presented, now).await;
+            let caller = tokens.authenticate(presented, now).await?;
+            return Ok(caller.map(Arc::new));
         };
-        if Presented::parse(presented).is_none() {
+        if !secret::has_form(presented) {
             return Ok(None);
         }
         let key = sha256(presented.as_bytes());
@@ -95,18 +96,18 @@ impl Parts {
         &self,
         key: Hash,
         answer: impl Future<Output = Result<Option<Caller>>>,
-    ) -> Result<Option<Caller>> {
+    ) -> Result<Option<Arc<Caller>>> {
         let asked = async {
-            let answer = answer.await?;
+            let answer = answer.await?.map(Arc::new);
             if let Some(caller) = &answer {
-                self.callers.insert(key, caller.clone()).await;
+                self.callers.insert(key, Arc::clone(caller)).await;
             }
             Ok(answer)
         };
         self.answers
             .try_get_with(key, asked)
             .await
-            .map_err(|error: std::sync::Arc<Error>| shared(&error))
+            .map_err(Error::shared)
     }
 }
 
@@ -115,9 +116,4 @@ fn bounded<V: Clone + Send + Sync + 'static>(time_to_live: Duration) -> Cache<Ha
         .max_capacity(CAPACITY)
         .time_to_live(time_to_live)
         .build()
-}
-
-/// The error of a look-up that several requests waited for, for one of them.
-fn shared(error: &Error) -> Error {
-    Error::new(error.kind(), error.code(), error.message().to_owned()).with_source(error.report())
 }

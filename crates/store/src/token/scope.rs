@@ -15,6 +15,8 @@ pub enum Scope {
     BackfillWrite,
     /// Read comments and the caller's own feedback.
     FeedbackRead,
+    /// Read everyone's feedback: search it, review flags, export it. With it, `feedback:read` calls answer for others, too.
+    FeedbackReadAll,
     /// Rate, comment, flag and withdraw.
     FeedbackWrite,
     /// Read the feedback statistics of insights.
@@ -38,10 +40,11 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BackfillRead,
         Self::BackfillWrite,
         Self::FeedbackRead,
+        Self::FeedbackReadAll,
         Self::FeedbackWrite,
         Self::StatsRead,
         Self::MetricsRead,
@@ -59,6 +62,7 @@ impl Scope {
             Self::BackfillRead => "backfill:read",
             Self::BackfillWrite => "backfill:write",
             Self::FeedbackRead => "feedback:read",
+            Self::FeedbackReadAll => "feedback:read_all",
             Self::FeedbackWrite => "feedback:write",
             Self::StatsRead => "stats:read",
             Self::MetricsRead => "metrics:read",

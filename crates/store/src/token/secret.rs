@@ -33,17 +33,33 @@ impl Presented {
     /// Reads `uqs_<id>_<secret>`: the id as 32 hexadecimal digits, the secret's 256 bits in base64url without
     /// padding. Anything else is `None`, decided by length before a byte is looked at.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if text.len() != PREFIX.len() + ID_LENGTH + 1 + SECRET_LENGTH || !text.is_ascii() {
-            return None;
-        }
-        let (id, secret) = text.strip_prefix(PREFIX)?.split_at(ID_LENGTH);
-        let id = parse_id(id)?;
-        let secret = URL_SAFE_NO_PAD.decode(secret.strip_prefix('_')?).ok()?;
-        (secret.len() == 32).then(|| Self {
+        let (id, secret) = parts(text)?;
+        Some(Self {
             id,
             secret_hash: sha256(&secret),
         })
     }
+}
+
+/// Whether a text has the form of a token.
+pub(super) fn has_form(text: &str) -> bool {
+    parts(text).is_some()
+}
+
+/// A token's id and secret.
+fn parts(text: &str) -> Option<(Uuid, [u8; 32])> {
+    if text.len() != PREFIX.len() + ID_LENGTH + 1 + SECRET_LENGTH || !text.is_ascii() {
+        return None;
+    }
+    let (id, secret) = text.strip_prefix(PREFIX)?.split_at(ID_LENGTH);
+    let id = parse_id(id)?;
+    // Room for the 33 bytes that a decoder may want for 44 characters; a secret has 43.
+    let mut bytes = [0; 33];
+    let length = URL_SAFE_NO_PAD
+        .decode_slice(secret.strip_prefix('_')?, &mut bytes)
+        .ok()?;
+    let secret = bytes[..length].try_into().ok()?;
+    Some((id, secret))
 }
 
 /// Lower case only: a token has one spelling.

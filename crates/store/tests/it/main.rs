@@ -19,6 +19,7 @@
 mod backfill;
 mod cache;
 mod feedback;
+mod feedback_read;
 mod layers;
 mod migrate;
 mod pool;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use utxoiq_store_testkit::RedisServer;
+use utxoiq_store_testkit::{RedisServer, redis::Reply};
 
 /// Sends inline commands; the answers are short enough to come in one piece each.
 struct Client {
@@ -95,4 +95,69 @@ async fn redis_answers_freezes_dies_and_returns_empty() {
     }
     server.restart().await;
     Client::connect(&server).await;
+}
+
+#[tokio::test]
+async fn what_redis_holds_is_overwritten_evicted_and_put_back() {
+    if !RedisServer::is_available() {
+        println!("no Redis on this machine: nothing tested");
+        return;
+    }
+    let server = RedisServer::start().await;
+    for number in 0..40 {
+        let key = format!("key {number:02}");
+        server.ask(&["SET", &key, "old", "EX", "100"]).await;
+    }
+    server.save().await;
+
+    assert_eq!(server.fill_with_garbage(1).await, 40);
+    let mut wrong_types = 0;
+    for key in server.keys().await {
+        let key = String::from_utf8(key).unwrap();
+        match server.ask(&["GET", &key]).await {
+            Reply::Bulk(value) => assert_ne!(value, b"old"),
+            Reply::Error(refusal) => {
+                assert!(refusal.starts_with("WRONGTYPE"), "{refusal}");
+                wrong_types += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(
+            server.ask(&["TTL", &key]).await,
+            Reply::Integer(1..)
+        ));
+    }
+    assert!(wrong_types > 0, "the seed has none");
+
+    let removed = server.remove_some(1).await;
+    assert!((1..40).contains(&removed), "{removed}");
+    assert_eq!(server.keys().await.len(), 40 - removed);
+
+    server.kill9().await;
+    server.start_again_with_saved().await;
+    assert_eq!(
+        server.ask(&["GET", "key 00"]).await,
+        Reply::Bulk(b"old".to_vec())
+    );
+    assert_eq!(server.keys().await.len(), 40);
+
+    server.shrink().await;
+    let refused = server.ask(&["SET", "key", "value"]).await;
+    assert!(
+        matches!(&refused, Reply::Error(text) if text.starts_with("OOM")),
+        "{refused:?}"
+    );
+    assert_eq!(server.keys().await.len(), 0);
+    server.grow().await;
+    assert_eq!(
+        server.ask(&["SET", "key", "value"]).await,
+        Reply::Status("OK".to_owned())
+    );
+    server.flush().await;
+    assert_eq!(server.ask(&["GET", "key"]).await, Reply::Nil);
+
+    server.ask(&["SET", "key", "value"]).await;
+    server.kill9().await;
+    server.start_again().await;
+    assert_eq!(server.keys().await.len(), 0, "a start is empty unless told");
 }

@@ -6,6 +6,8 @@
 //! order asked for; to the index it is an equality, so that what follows bounds the scan, as a cursor needs it.
 //! Conditions that may be absent stand in a `case`, whose share of rows the planner takes for a half: estimated one by one,
 //! they promise so few rows that sorting everything looks cheap.
+//!
+//! Where a statement reads entries and counts, the entries stand first, as TRUNCATE locks them first.
 
 use tokio_postgres::types::Type;
 
@@ -24,9 +26,10 @@ macro_rules! entry_columns {
 macro_rules! folded_below {
     ($column:literal) => {
         concat!(
-            "(select case when f.system_identifier = (select c.system_identifier from pg_control_system() c) then f.",
+            "coalesce((select case when f.system_identifier = (select c.system_identifier from pg_control_system() c)
+                                   then f.",
             $column,
-            " else '0'::xid8 end from feedback_fold f)"
+            " end from feedback_fold f), '0')"
         )
     };
 }

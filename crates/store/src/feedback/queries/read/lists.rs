@@ -13,13 +13,10 @@ pub const COMMENTS: Statement = Statement {
         "select ",
         entry_columns!(),
         ", counted.total
-         from (select coalesce((select s.comments from feedback_stats s where s.insight_id = $1), 0)
-                    + coalesce((select sum(d.comments) from feedback_deltas d where d.insight_id = $1 and d.x >= ",
-        folded_below!("stats_below"),
-        "), 0) as total) counted
-         left join (select * from insight_feedback e
-                    where e.insight_id = any(array[$1]) and e.comment is not null and (e.commented_at, e.id) < ($2, $3)
-                    order by e.insight_id, e.commented_at desc, e.id desc limit $4 offset $5) e on true
+         from (select * from insight_feedback e
+               where e.insight_id = any(array[$1]) and e.comment is not null and (e.commented_at, e.id) < ($2, $3)
+               order by e.insight_id, e.commented_at desc, e.id desc limit $4 offset $5) e
+         right join (select live[6] as total from feedback_read_stats(array[$1])) counted on true
          order by e.commented_at desc, e.id desc"
     ),
     params: &[

@@ -44,8 +44,7 @@ pub const FLAGGED: Statement = Statement {
              order by total_flags desc, last_flagged_at desc, insight_id limit $8 offset $9)
          select page.insight_id, page.inaccurate, page.misleading, page.spam, page.inappropriate, page.other, page.total_flags,
                 page.first_flagged_at, page.last_flagged_at, latest.flag_types, latest.flag_reasons, latest.flagged_ats,
-                latest.user_ids, coalesce(folded.ratings, 0) + coalesce(open.ratings, 0) as ratings,
-                coalesce(folded.rating_sum, 0) + coalesce(open.rating_sum, 0) as rating_sum, counted.total
+                latest.user_ids, stats.ratings, stats.rating_sum, counted.total
          from (select count(*) as total from flagged) counted
          left join page on true
          left join lateral (
@@ -57,16 +56,10 @@ pub const FLAGGED: Statement = Statement {
                    where f.insight_id = any(array[page.insight_id]) and f.flag_reason is not null and ",
         matching!("f"),
         " order by f.insight_id, f.flagged_at desc, f.id desc limit 5) r) latest on true
-         left join lateral (
-             select s.ratings_1 + s.ratings_2 + s.ratings_3 + s.ratings_4 + s.ratings_5 as ratings,
-                    s.ratings_1 + 2 * s.ratings_2 + 3 * s.ratings_3 + 4 * s.ratings_4 + 5 * s.ratings_5 as rating_sum
-             from feedback_stats s where s.insight_id = page.insight_id) folded on true
-         left join lateral (
-             select sum(d.ratings_1 + d.ratings_2 + d.ratings_3 + d.ratings_4 + d.ratings_5) as ratings,
-                    sum(d.ratings_1 + 2 * d.ratings_2 + 3 * d.ratings_3 + 4 * d.ratings_4 + 5 * d.ratings_5) as rating_sum
-             from feedback_deltas d where d.insight_id = page.insight_id and d.x >= ",
-        folded_below!("stats_below"),
-        ") open on true
+         left join (
+             select insight_id, live[1] + live[2] + live[3] + live[4] + live[5] as ratings,
+                    live[1] + 2 * live[2] + 3 * live[3] + 4 * live[4] + 5 * live[5] as rating_sum
+             from feedback_read_stats(array(select insight_id from page))) stats on stats.insight_id = page.insight_id
          order by page.total_flags desc, page.last_flagged_at desc, page.insight_id"
     ),
     params: &[

@@ -95,13 +95,14 @@ search_statement!(
     search!("insight_feedback", "e.user_id = any(array[$8])", "e.user_id, ")
 );
 search_statement!(
-    /// Flagged entries on an insight: as few as there are, they are sorted.
+    /// Flagged entries on an insight: as few as there are, they are sorted. They are looked up first, too.
     SEARCH_INSIGHT_FLAGGED,
     "feedback.search_insight_flagged",
     search!(
-        "insight_feedback",
-        "e.insight_id = any(array[$9]) and e.flag_type is not null",
-        "e.insight_id, "
+        "(select * from insight_feedback flagged where flagged.insight_id = any(array[$9]) and flagged.flag_type is not null
+          order by flagged.insight_id, flagged.flagged_at desc, flagged.id desc offset 0)",
+        "true",
+        ""
     )
 );
 search_statement!(
