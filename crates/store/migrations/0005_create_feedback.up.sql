@@ -58,7 +58,7 @@ create index insight_feedback_insight_flagged_idx on insight_feedback (insight_i
 
 -- A plan is kept for all values, so it is made for the insights and users that have many rows, not for the average one, for
 -- which gathering and sorting its few seems as good.
-alter table insight_feedback alter column insight_id set (n_distinct = 100), alter column user_id set (n_distinct = 100);
+alter table insight_feedback alter column insight_id set (n_distinct = 10), alter column user_id set (n_distinct = 10);
 
 create table feedback_history (
     id          bigint      generated always as identity,
@@ -79,7 +79,7 @@ create table feedback_history (
 );
 create index feedback_history_user_idx on feedback_history (user_id, id);
 create index feedback_history_occurred_idx on feedback_history (occurred_at);
-alter table feedback_history alter column user_id set (n_distinct = 100);
+alter table feedback_history alter column user_id set (n_distinct = 10);
 
 -- The lower end of the 90 % interval of the mean rating under a Dirichlet posterior that begins with one rating of each
 -- value (Evan Miller, "Ranking Items With Star Ratings", 2014; z = 1.65): few ratings rank low however good they are.

@@ -2,7 +2,7 @@
 //!
 //! Real server processes, a real PostgreSQL and a real Redis; readers and writers, some of them past the service by SQL;
 //! and faults drawn from a seed. What everybody saw is recorded and judged afterwards (`checker.rs`). That the judge
-//! can tell right from wrong is itself a test: straw servers with wellknown mistakes must fail it, and ones without must
+//! can tell right from wrong is itself a test: straw servers with well-known mistakes must fail it, and ones without must
 //! pass (`straw.rs`).
 
 mod checker;

@@ -289,11 +289,12 @@ fn is_excused(history: &History, call: &Call) -> bool {
     })
 }
 
-/// How long a call took, without the machine's pauses.
+/// How long a call took, without the machine's pauses (which are in order and do not overlap).
 fn duration(history: &History, call: &Call) -> Duration {
-    let paused: Duration = history
-        .pauses
+    let first = history.pauses.partition_point(|(_, to)| *to < call.start);
+    let paused: Duration = history.pauses[first..]
         .iter()
+        .take_while(|(from, _)| *from < call.end)
         .map(|&(from, to)| overlap((from, to), (call.start, call.end)))
         .sum();
     call.end.saturating_sub(call.start).saturating_sub(paused)

@@ -125,6 +125,7 @@ fn step(kind: Kind, servers: usize, random: &mut StdRng) -> Step {
             vec![
                 Fault::RedisLinkCut(links.clone()),
                 Fault::RedisLinkSilent(links.clone()),
+                Fault::RedisLinkSlow(links.clone(), Duration::from_millis(15)),
                 Fault::RedisLinkSlow(links.clone(), Duration::from_millis(30)),
                 Fault::RedisLinkSlow(links, Duration::from_millis(200)),
             ],
@@ -153,7 +154,7 @@ fn step(kind: Kind, servers: usize, random: &mut StdRng) -> Step {
                 Fault::DatabaseLinkSilent(server),
                 Fault::DatabaseLinkSlow(server, Duration::from_millis(300)),
             ],
-            1_300..2_200,
+            1_800..2_600,
         ),
     };
     Step {

@@ -18,7 +18,9 @@ use std::{
 use reqwest::Client;
 use tokio::time::sleep;
 use url::Url;
-use utxoiq_store_testkit::{FaultProxy, PgCluster, PgOptions, Proc, RedisServer, ports::free_port};
+use utxoiq_store_testkit::{
+    FaultProxy, PgCluster, PgOptions, Proc, RedisServer, ports::free_port, urls,
+};
 
 use super::{
     client::READ_TIMEOUT,
@@ -31,6 +33,12 @@ use crate::support::{BINARY, PASSWORD, until};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A server whose faults have ended must answer again within this.
 const RECOVERY: Duration = Duration::from_secs(20);
+
+/// How long the servers wait for Redis. As a rule longer than they do by default, so that a machine that is busy with
+/// other tests is not taken for a Redis that is away, and the cache stays in use.
+pub fn redis_patience() -> Duration {
+    Duration::from_millis(urls::scale(200, 50))
+}
 
 /// A migrated database to be copied, and a token. The worlds of all tests that run at once share its cluster, so that
 /// each also meets the others' open transactions.
@@ -201,6 +209,10 @@ impl World {
                 self.redis.url_through(redis_link.addr()),
             ),
         ];
+        environment.push((
+            "UTXOIQ_STORE_REDIS__RESPONSE_TIMEOUT_MILLISECONDS".to_owned(),
+            redis_patience().as_millis().to_string(),
+        ));
         if let Kind::Straw(protocol) = self.kind {
             environment.push((straw::PROTOCOL.to_owned(), protocol.name()));
             if number == 0 {

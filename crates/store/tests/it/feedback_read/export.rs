@@ -218,7 +218,7 @@ async fn an_export_gives_what_a_search_finds() {
     }
 }
 
-async fn store_with_limit(db: &TestDb, rows: &str) -> Store {
+fn store_with_limit(db: &TestDb, rows: &str) -> Store {
     let limit = ("UTXOIQ_STORE_FEEDBACK__MAX_EXPORT_ROWS", rows);
     Store::open(db.settings_with(&[limit])).unwrap()
 }
@@ -227,14 +227,14 @@ async fn store_with_limit(db: &TestDb, rows: &str) -> Store {
 async fn an_export_beyond_the_limit_is_refused_and_never_cut() {
     let db = TestDb::new().await;
     fill(&db.admin().await, 1_001).await;
-    let store = store_with_limit(&db, "1000").await;
+    let store = store_with_limit(&db, "1000");
     let error = store.feedback().export(&Filter::default()).await;
     let error = error.unwrap_err();
     assert_eq!(
         (error.kind(), error.code()),
         (Kind::Invalid, "export_too_large")
     );
-    let store = store_with_limit(&db, "1001").await;
+    let store = store_with_limit(&db, "1001");
     let export = store.feedback().export(&Filter::default()).await.unwrap();
     let given: Vec<Vec<Entry>> = export.into_stream().try_collect().await.unwrap();
     let lengths: Vec<usize> = given.iter().map(Vec::len).collect();

@@ -97,7 +97,11 @@ pub const TOP_BY_BAYESIAN_MEAN: Statement = Statement {
     name: "feedback.top_by_bayesian_mean",
     sql: top!(
         bayesian_mean!(),
-        concat!("($4 = 'infinity' or ", after!(bayesian_mean!()), ")")
+        concat!(
+            "($4::float8 = 'infinity' or ",
+            after!(bayesian_mean!()),
+            ")"
+        )
     ),
     params: PARAMS,
     columns: COLUMNS,
