@@ -147,7 +147,9 @@ pub async fn run(command: Command, _context: Context) -> anyhow::Result<ExitCode
 
 async fn start(args: Start) -> anyhow::Result<()> {
     let api = Api::connect(&args.connection)?;
-    let job: wire::Job = api.post("backfill/start", &args.work.body()).await?;
+    let job: wire::Job = api
+        .post("monitoring/backfill/start", &args.work.body())
+        .await?;
     print(args.json, &job, || show::jobs(std::slice::from_ref(&job)))
 }
 
@@ -159,7 +161,7 @@ async fn list(args: List) -> anyhow::Result<()> {
     ];
     query.extend(args.status.map(|status| ("status", status)));
     query.extend(args.job_type.map(|job_type| ("job_type", job_type)));
-    let jobs: Vec<wire::Job> = api.get("backfill/status", &query).await?;
+    let jobs: Vec<wire::Job> = api.get("monitoring/backfill/status", &query).await?;
     print(args.json, &jobs, || show::jobs(&jobs))
 }
 
@@ -170,12 +172,12 @@ async fn steer(args: &Named, call: &str) -> anyhow::Result<()> {
 
 async fn get<T: serde::de::DeserializeOwned>(args: &Named, call: &str) -> anyhow::Result<T> {
     Ok(Api::connect(&args.connection)?
-        .get(&format!("backfill/{}/{call}", args.id), &[])
+        .get(&format!("monitoring/backfill/{}/{call}", args.id), &[])
         .await?)
 }
 
 async fn post<T: serde::de::DeserializeOwned>(args: &Named, call: &str) -> anyhow::Result<T> {
-    let path = format!("backfill/{}/{call}", args.id);
+    let path = format!("monitoring/backfill/{}/{call}", args.id);
     Ok(Api::connect(&args.connection)?
         .post(&path, &Value::Object(serde_json::Map::new()))
         .await?)

@@ -28,6 +28,12 @@ pub struct Connection {
 /// The variable that holds the token: an argument would be seen by everyone on the machine.
 const TOKEN_VARIABLE: &str = "UTXOIQ_STORE_TOKEN";
 
+/// How long an answer may take, or a piece of one: longer than the service's own limit.
+const PATIENCE: Duration = Duration::from_secs(35);
+
+/// A whole file may take longer.
+const LONGEST_DOWNLOAD: Duration = Duration::from_hours(24);
+
 /// A client of the service. Clones share its connections.
 #[derive(Clone)]
 pub struct Api {
@@ -46,7 +52,7 @@ impl Api {
         })?;
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
-            .timeout(Duration::from_secs(35))
+            .timeout(PATIENCE)
             .no_proxy()
             .build()?;
         Ok(Self {
@@ -56,20 +62,48 @@ impl Api {
         })
     }
 
-    /// A GET below `/api/v1/monitoring`.
+    /// A GET below `/api/v1`.
     pub async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
     ) -> Result<T> {
+        self.send(Method::GET, self.target(path, query)?, None)
+            .await
+    }
+
+    /// A GET below `/api/v1` whose answer is a file, to be read piece by piece.
+    pub async fn download(&self, path: &str, query: &[(&str, String)]) -> Result<Download> {
+        let request = self
+            .http
+            .get(self.target(path, query)?)
+            .bearer_auth(&self.token)
+            .timeout(LONGEST_DOWNLOAD);
+        let response = tokio::time::timeout(PATIENCE, request.send());
+        let response = match response.await {
+            Ok(response) => response.map_err(|error| self.away(error))?,
+            Err(_) => return Err(self.silent()),
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Download {
+                api: self.clone(),
+                response,
+            });
+        }
+        let problem: Value = response.json().await.unwrap_or_default();
+        Err(problem_error(status.as_u16(), &problem))
+    }
+
+    fn target(&self, path: &str, query: &[(&str, String)]) -> Result<Url> {
         let mut url = self.url(path)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.send(Method::GET, url, None).await
+        Ok(url)
     }
 
-    /// A POST below `/api/v1/monitoring`.
+    /// A POST below `/api/v1`.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -83,7 +117,7 @@ impl Api {
 
     fn url(&self, path: &str) -> Result<Url> {
         let base = self.base.as_str().trim_end_matches('/');
-        Url::parse(&format!("{base}/api/v1/monitoring/{path}")).map_err(|error| {
+        Url::parse(&format!("{base}/api/v1/{path}")).map_err(|error| {
             Error::invalid("invalid_url", "the service's address is not valid").with_source(error)
         })
     }
@@ -118,12 +152,44 @@ impl Api {
         Err(problem_error(status.as_u16(), &problem))
     }
 
+    fn silent(&self) -> Error {
+        let message = format!("{} did not answer in time", self.base);
+        Error::unavailable("service_away", message)
+    }
+
     fn away(&self, error: reqwest::Error) -> Error {
         Error::unavailable(
             "service_away",
             format!("no answer from {}; is the service running?", self.base),
         )
         .with_source(error.without_url())
+    }
+}
+
+/// A file that is being downloaded.
+pub struct Download {
+    api: Api,
+    response: reqwest::Response,
+}
+
+impl Download {
+    /// What a header of the answer says.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next piece; none at the end. A file that was cut off ends with an error.
+    pub async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>> {
+        match tokio::time::timeout(PATIENCE, self.response.chunk()).await {
+            Ok(piece) => piece.map_err(|error| {
+                Error::unavailable(
+                    "cut_off",
+                    "the answer was cut off before its end: send the request again",
+                )
+                .with_source(error.without_url())
+            }),
+            Err(_) => Err(self.api.silent()),
+        }
     }
 }
 
@@ -175,7 +241,10 @@ fn problem_error(status: u16, problem: &Value) -> Error {
 
 /// The path of a claim's call.
 fn claim_path(key: ClaimKey, call: &str) -> String {
-    format!("backfill/{}/claims/{}/{call}", key.job_id, key.claim_id)
+    format!(
+        "monitoring/backfill/{}/claims/{}/{call}",
+        key.job_id, key.claim_id
+    )
 }
 
 impl Coordinator for Api {
@@ -184,7 +253,7 @@ impl Coordinator for Api {
             worker: worker.to_owned(),
             max_blocks,
         };
-        self.post::<wire::ClaimAnswer>(&format!("backfill/{id}/claim"), &body)
+        self.post::<wire::ClaimAnswer>(&format!("monitoring/backfill/{id}/claim"), &body)
             .await?
             .try_into()
     }
@@ -255,14 +324,14 @@ impl Coordinator for Api {
         let body = wire::Fail {
             error_message: error_message.to_owned(),
         };
-        self.post::<wire::JobState>(&format!("backfill/{id}/fail"), &body)
+        self.post::<wire::JobState>(&format!("monitoring/backfill/{id}/fail"), &body)
             .await?
             .try_into()
     }
 
     async fn job(&self, id: Uuid) -> Result<Option<Job>> {
         match self
-            .get::<wire::JobState>(&format!("backfill/{id}/state"), &[])
+            .get::<wire::JobState>(&format!("monitoring/backfill/{id}/state"), &[])
             .await
         {
             Ok(state) => Ok(Some(state.try_into()?)),
@@ -272,7 +341,9 @@ impl Coordinator for Api {
     }
 
     async fn claims_held(&self, id: Uuid) -> Result<usize> {
-        let gaps: wire::Gaps = self.get(&format!("backfill/{id}/gaps"), &[]).await?;
+        let gaps: wire::Gaps = self
+            .get(&format!("monitoring/backfill/{id}/gaps"), &[])
+            .await?;
         Ok(gaps
             .missing
             .iter()

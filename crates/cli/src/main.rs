@@ -4,6 +4,7 @@
 mod backfill;
 mod client;
 mod config;
+mod feedback;
 mod init;
 mod migrate;
 mod openapi;
@@ -43,6 +44,9 @@ enum Command {
     /// Start, follow, steer and work on backfill jobs, through the HTTP API
     #[command(subcommand)]
     Backfill(backfill::Command),
+    /// Show, search, rank, review and export what users think of insights, through the HTTP API
+    #[command(subcommand)]
+    Feedback(feedback::Command),
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -90,6 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Migrate(command) => migrate::run(command, context).await,
                 Command::Token(command) => token::run(command, context).await,
                 Command::Backfill(command) => backfill::run(command, context).await,
+                Command::Feedback(command) => feedback::run(command).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),

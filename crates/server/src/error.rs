@@ -293,7 +293,7 @@ pub fn render(mut response: Response, request_id: &str) -> Response {
         Some(problem) => problem,
         None => Arc::new(*ApiError::of_status(status).0),
     };
-    problem.log();
+    problem.log(request_id);
     // Headers of an answer that the framework made are kept (Allow), except those about its body.
     let mut headers = std::mem::take(response.headers_mut());
     for name in [
@@ -334,18 +334,18 @@ impl Problem {
     }
 
     /// Internal faults are errors, a part that is away is a warning, and what the caller did wrong is for debugging.
-    fn log(&self) {
+    fn log(&self, request_id: &str) {
         let code = self.code.as_ref();
         let report = self.report.as_deref().unwrap_or(&self.detail);
         if self.is_logged {
             return;
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            tracing::warn!(code, "{report}");
+            tracing::warn!(request_id, code, "{report}");
         } else if self.status.is_server_error() {
-            tracing::error!(code, "{report}");
+            tracing::error!(request_id, code, "{report}");
         } else {
-            tracing::debug!(code, "{report}");
+            tracing::debug!(request_id, code, "{report}");
         }
     }
 }

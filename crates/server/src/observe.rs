@@ -19,8 +19,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
+use utxoiq_store::clock::uuid_at;
 use uuid::Uuid;
 
 use crate::{
@@ -42,8 +44,9 @@ pub(crate) async fn observe(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let id = request_id(&mut request);
-    let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
+    let id = request_id(&mut request, state.store.now());
+    // What is logged about a request names it; the span adds that to what is logged on the way, where that is asked for.
+    let span = tracing::debug_span!("request", request_id = id.to_str().unwrap_or_default());
     let under_way = UnderWay::begin(&state, &request);
     async move {
         let response = if under_way.is_one_too_many(&state) {
@@ -56,8 +59,8 @@ pub(crate) async fn observe(
             bounded(&state, request, next).await
         };
         let mut response = error::render(response, id.to_str().unwrap_or_default());
+        under_way.end(response.status(), id.to_str().unwrap_or_default());
         finish_headers(&mut response, id);
-        under_way.end(response.status());
         response
     }
     .instrument(span)
@@ -89,7 +92,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 /// The client's id where it is a sane one, so that its logs and ours can be joined; otherwise a new one that sorts by
 /// time. Handlers find it in the request's headers.
-fn request_id(request: &mut Request) -> HeaderValue {
+fn request_id(request: &mut Request, now: DateTime<Utc>) -> HeaderValue {
     let theirs = request.headers().get(&REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=MAX_REQUEST_ID).contains(&bytes.len())
@@ -98,8 +101,9 @@ fn request_id(request: &mut Request) -> HeaderValue {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
     });
     let id = theirs.cloned().unwrap_or_else(|| {
-        let id = Uuid::now_v7().to_string();
-        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        let mut text = Uuid::encode_buffer();
+        let id = uuid_at(now).as_hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
     });
     request.headers_mut().insert(&REQUEST_ID, id.clone());
     id
@@ -151,7 +155,7 @@ impl UnderWay {
             && !matches!(self.route(), "/healthz" | "/readyz")
     }
 
-    fn end(mut self, status: StatusCode) {
+    fn end(mut self, status: StatusCode, request_id: &str) {
         self.ended = true;
         let took = self.began.elapsed();
         self.state
@@ -159,6 +163,7 @@ impl UnderWay {
             .record(&self.method, self.route(), Some(status), took);
         tracing::debug!(
             target: "utxoiq_store_server::access",
+            request_id,
             method = %self.method,
             path = self.route(),
             status = status.as_u16(),

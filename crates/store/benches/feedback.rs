@@ -43,7 +43,19 @@ use measure::{
     driver::{Sample, drive},
     fixture::session_settings,
     pgbench::{Pgbench, Script},
-    report::{C2_1, C2_4, Comparison, compare, print_table},
+    report::{Comparison, Criterion, compare, print_table},
+};
+
+/// A rating is stored within 2 s.
+const C2_1: Criterion = Criterion {
+    name: "C2.1",
+    limit: Duration::from_secs(2),
+};
+
+/// Feedback statistics of an insight within 100 ms.
+const C2_4: Criterion = Criterion {
+    name: "C2.4",
+    limit: Duration::from_millis(100),
 };
 
 /// One rating, as a service without shared commits writes it. The triggers are the same.

@@ -181,7 +181,10 @@ async fn open(
     let started = tokio::time::Instant::now();
     let mut stop = stop.clone();
     loop {
-        match api.post::<wire::Opened>("backfill/open", &body).await {
+        match api
+            .post::<wire::Opened>("monitoring/backfill/open", &body)
+            .await
+        {
             Ok(opened) => return Ok(Some(opened.job.try_into()?)),
             Err(error) if error.kind() == Kind::Unavailable && started.elapsed() < patience => {
                 progress.say(error.message());
@@ -203,7 +206,7 @@ async fn verify_chain(
     options: &Options,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let path = format!("backfill/{}/details", job.id);
+    let path = format!("monitoring/backfill/{}/details", job.id);
     let details: wire::DetailsAnswer =
         worker::patiently(options.patience, || api.get(&path, &[])).await?;
     let mut next = details
@@ -220,7 +223,7 @@ async fn verify_chain(
             block,
             block_hash: hash,
         };
-        let path = format!("backfill/{}/verify", job.id);
+        let path = format!("monitoring/backfill/{}/verify", job.id);
         let answer: wire::CheckpointAnswer =
             worker::patiently(options.patience, || api.post(&path, &body)).await?;
         next = match answer.into() {

@@ -56,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn newest(api: &Api) -> anyhow::Result<Uuid> {
     let jobs: Vec<utxoiq_store_server::api::backfill::wire::Job> = api
-        .get("backfill/status", &[("limit", "1".to_owned())])
+        .get("monitoring/backfill/status", &[("limit", "1".to_owned())])
         .await?;
     jobs.first()
         .map(|job| job.id)

@@ -12,5 +12,6 @@
 
 mod backfill_run;
 mod coherence;
+mod feedback;
 mod kills;
 mod support;

@@ -91,6 +91,30 @@ impl Service {
         (status.code().unwrap_or(-1), process.output())
     }
 
+    /// The same with these variables of the environment, too.
+    pub async fn run_with(&self, variables: &[(&str, &str)], args: &[&str]) -> (i32, String) {
+        let more = variables.iter();
+        let more = more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let envs: Vec<_> = self.envs().into_iter().chain(more).collect();
+        let process = Proc::spawn(BINARY, args, envs);
+        let status = process.wait(PATIENCE).await;
+        let status = status.unwrap_or_else(|| panic!("{args:?} does not end"));
+        (status.code().unwrap_or(-1), process.output())
+    }
+
+    /// Runs a line of shell in which `$0` is the binary: its exit code, and both its outputs.
+    pub async fn shell(&self, line: &str) -> (i32, String, String) {
+        let output = tokio::process::Command::new("bash")
+            .args(["-o", "pipefail", "-c", line, BINARY])
+            .envs(self.envs())
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        (code, text(&output.stdout), text(&output.stderr))
+    }
+
     /// Runs an administrator's command that must succeed; gives its standard output.
     pub async fn ok(&self, args: &[&str]) -> String {
         let output = tokio::process::Command::new(BINARY)

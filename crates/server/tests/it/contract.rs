@@ -1,4 +1,5 @@
-//! The platform's recorded calls, replayed in order (`recorded_backfill.json`).
+//! The platform's recorded calls, replayed in order: here those of backfill (`recorded_backfill.json`), in [`feedback`] the
+//! others.
 //!
 //! A call is answered as it was recorded: the status, and for a success the names of all fields, the types of their
 //! values, and the values themselves, but for ids, which are mapped, and times, which are shifted. Where the recorded
@@ -8,6 +9,8 @@
 //! The recording has holes. Between `progress missing job_id` and `get (db)` the first job was taken to block 805000,
 //! completed, and made running again, by calls that are not in it. They are not guessed into the replay: there, the job
 //! is what the recorded calls make it. Each way in which it may have come about is tested beside.
+
+mod feedback;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,16 +120,21 @@ struct Replay {
 impl Replay {
     /// A service with the first job.
     async fn new() -> Self {
-        let began = SystemClock.now();
-        let live = Live::new(&[]).await;
+        let mut replay = Self::empty().await;
         let mut body = start("blocks", 800_000, 810_000);
         body["created_by"] = json!("admin@utxoiq.com");
-        let job = live.ok("POST /start", &[], body).await;
+        let job = replay.live.ok("POST /start", &[], body).await;
         let first = job["id"].as_str().unwrap().to_owned();
+        replay.ids.insert(FIRST_JOB.to_owned(), first);
+        replay
+    }
+
+    /// A service with nothing.
+    async fn empty() -> Self {
         Self {
-            live,
-            began,
-            ids: BTreeMap::from([(FIRST_JOB.to_owned(), first)]),
+            began: SystemClock.now(),
+            live: Live::new(&[]).await,
+            ids: BTreeMap::new(),
         }
     }
 
@@ -139,6 +147,9 @@ impl Replay {
         let mut request = self
             .live
             .authorized(text("method"), &self.mapped(text("path")));
+        for (name, value) in call["headers"].as_object().unwrap() {
+            request = request.header(name, value.as_str().unwrap());
+        }
         let body = self.shifted(text("body"));
         if !body.is_empty() {
             request = request

@@ -16,6 +16,7 @@ mod backfill_http;
 mod bad_input;
 mod contract;
 mod document;
+mod feedback_http;
 mod health;
 mod input;
 mod limits;

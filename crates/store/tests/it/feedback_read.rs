@@ -13,7 +13,7 @@ use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_postgres::Client;
 use utxoiq_store::{
     Result, Store,
-    feedback::{Cursor, Entry, FlagType, Page},
+    feedback::{Cursor, Entry, FlagType, FlaggedFilter, Page},
 };
 use utxoiq_store_testkit::urls;
 use uuid::Uuid;
@@ -44,8 +44,11 @@ pub fn entries(random: &mut StdRng, count: usize) -> Vec<Entry> {
     let mut pairs = std::collections::BTreeSet::new();
     while pairs.len() < count {
         // A few insights and users have most of them.
-        let skewed = |random: &mut StdRng, n: f64| (random.random::<f64>().powi(3) * n) as u32;
-        pairs.insert((skewed(random, 40.0), skewed(random, 60.0)));
+        let skewed = |random: &mut StdRng, n: u32| {
+            let first = random.random_range(0..n);
+            random.random_range(0..=first)
+        };
+        pairs.insert((skewed(random, 40), skewed(random, 60)));
     }
     let made = pairs.into_iter();
     made.map(|(insight, user)| entry(random, insight, user))
@@ -194,7 +197,7 @@ async fn a_cursor_of_another_list_is_refused() {
     let of_search = feedback.of_user(user, &one).await.unwrap().next;
     let of_comments = feedback.comments(insight, &one).await.unwrap().next;
     let of_history = feedback.history(user, None, &one).await.unwrap().next;
-    let of_flagged = feedback.flagged(&Default::default(), &one).await;
+    let of_flagged = feedback.flagged(&FlaggedFilter::default(), &one).await;
     let of_flagged = of_flagged.unwrap().next;
     let rankings = utxoiq_store::feedback::Ranking::ALL;
     let of_top = feedback.top(rankings[0], 1, &one).await.unwrap().next;
@@ -213,7 +216,10 @@ async fn a_cursor_of_another_list_is_refused() {
             feedback.of_user(user, &page).await.err(),
             feedback.comments(insight, &page).await.err(),
             feedback.history(user, None, &page).await.err(),
-            feedback.flagged(&Default::default(), &page).await.err(),
+            feedback
+                .flagged(&FlaggedFilter::default(), &page)
+                .await
+                .err(),
             feedback.top(rankings[0], 1, &page).await.err(),
             feedback.top(rankings[1], 1, &page).await.err(),
         ];
@@ -246,7 +252,10 @@ async fn a_page_out_of_range_is_refused_and_one_beyond_the_end_is_empty() {
     assert!(found.entries.is_empty() && found.total > 0 && found.next.is_none());
     let found = feedback.comments("insight-0000", &page).await.unwrap();
     assert!(found.entries.is_empty() && found.total > 0);
-    let found = feedback.flagged(&Default::default(), &page).await.unwrap();
+    let found = feedback
+        .flagged(&FlaggedFilter::default(), &page)
+        .await
+        .unwrap();
     assert!(found.insights.is_empty() && found.total > 0);
     for ranking in utxoiq_store::feedback::Ranking::ALL {
         let top = feedback.top(ranking, 1, &page).await.unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::live::{Live, encode, fill_encoded, start};
+use crate::live::{Live, answer, encode, fill_encoded, start};
 
 /// A request that works.
 #[derive(Debug, Default)]
@@ -13,7 +13,12 @@ pub struct Good {
     pub query: Vec<(&'static str, String)>,
     /// The body; null where the call takes none.
     pub body: Value,
+    /// The headers that the call takes, in the document's order.
+    pub headers: Vec<(&'static str, &'static str)>,
 }
+
+/// The parameter that a good request leaves out, as it excludes another one.
+pub const EXCLUDED: &str = "cursor";
 
 impl Good {
     /// Path and query.
@@ -53,7 +58,12 @@ pub struct Jobs {
     whole: String,
     /// The id of a script's job.
     script: String,
+    /// An insight that [`USER`] has rated, flagged and commented on.
+    insight: String,
 }
+
+/// For whom feedback is given.
+const USER: &str = "user 1";
 
 impl Jobs {
     pub async fn new(live: &Live, index: usize) -> Self {
@@ -87,6 +97,17 @@ impl Jobs {
         let first = i64::try_from(index).unwrap() * 1_000;
         let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
         live.ok("POST ", &[], script_start).await;
+        let insight = format!("{kind} insight");
+        for (call, said) in [
+            ("rate", json!({"rating": 3, "comment": "so so"})),
+            ("flag", json!({"flag_type": "spam"})),
+        ] {
+            let mut body = said;
+            body["insight_id"] = json!(insight);
+            let said = live.authorized("POST", &format!("/api/v1/feedback/{call}"));
+            let said = said.header("x-user-id", USER).json(&body);
+            assert_eq!(answer(said).await.status, 200);
+        }
         Self {
             plain: begun("plain").await,
             kind,
@@ -96,6 +117,7 @@ impl Jobs {
             failed,
             whole,
             script,
+            insight,
         }
     }
 
@@ -147,6 +169,9 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
         body,
         ..Good::default()
     };
+    if let Some(call) = path.strip_prefix("/api/v1/feedback/") {
+        return feedback(method, call, jobs);
+    }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
         return match (method, path) {
             (
@@ -219,6 +244,76 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
             "post",
             "/{job_id}/claims/{claim_id}/heartbeat" | "/{job_id}/claims/{claim_id}/release",
         ) => jobs.of_claim(json!({})),
+        _ => return None,
+    })
+}
+
+fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {
+    let (user, version) = (("X-User-Id", USER), ("Store-Version", "1"));
+    let body = |mut body: Value| {
+        body["insight_id"] = json!(jobs.insight);
+        Good {
+            body,
+            headers: vec![user],
+            ..Good::default()
+        }
+    };
+    let query = |parameters: &[(&'static str, &str)], headers: &[(&'static str, &'static str)]| {
+        let parameters = parameters.iter();
+        Good {
+            query: parameters
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
+            headers: headers.to_vec(),
+            ..Good::default()
+        }
+    };
+    let (insight, whose) = (("insight_id", jobs.insight.as_str()), ("user_id", USER));
+    let page = [("limit", "5"), ("offset", "0")];
+    let (from, to) = (
+        ("from", "2026-01-01T00:00:00Z"),
+        ("to", "2100-01-01T00:00:00Z"),
+    );
+    let conditions = [
+        whose,
+        insight,
+        from,
+        to,
+        ("rating", "3"),
+        ("flag", "spam"),
+        ("has_comment", "true"),
+    ];
+    Some(match (method, call) {
+        ("post", "rate") => body(json!({"rating": 5, "comment": "good"})),
+        ("post", "comment") => body(json!({"comment": "bad"})),
+        ("post", "flag") => body(json!({"flag_type": "other", "flag_reason": "why not"})),
+        ("post", "withdraw") => body(json!({"fact": "flag"})),
+        ("get", "stats") => query(&[insight], &[version]),
+        ("get", "comments") => query(&[&[insight], &page[..]].concat(), &[version]),
+        ("get", "user") => query(&page, &[user, version]),
+        ("get", "search") => query(&[&conditions, &page[..]].concat(), &[user]),
+        ("get", "history") => query(&[&[whose, insight], &page[..]].concat(), &[user]),
+        ("get", "flagged") => query(
+            &[&[("flag_type", "spam"), insight, from, to], &page[..]].concat(),
+            &[],
+        ),
+        ("get", "top") => query(
+            &[
+                &[("ranking", "lower_bound"), ("min_ratings", "1")],
+                &page[..],
+            ]
+            .concat(),
+            &[],
+        ),
+        ("get", "trend") => query(
+            &[
+                insight,
+                ("from_day", "2026-01-01"),
+                ("to_day", "2026-02-01"),
+            ],
+            &[],
+        ),
+        ("get", "export") => query(&[&[("format", "ndjson")], &conditions[..]].concat(), &[]),
         _ => return None,
     })
 }

@@ -16,6 +16,8 @@ pub struct Bad {
     pub target: String,
     pub content_type: &'static str,
     pub body: Option<Vec<u8>>,
+    /// In place of the good headers of these names.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
     pub status: u16,
     pub code: &'static str,
     /// The fields that the answer names.
@@ -45,6 +47,7 @@ fn invalid(what: String, target: &str, body: Option<Vec<u8>>, field: &str) -> Ba
         target: target.to_owned(),
         content_type: "application/json",
         body,
+        headers: Vec::new(),
         status: 422,
         code: "invalid_input",
         fields: vec![field.to_owned()],
@@ -274,3 +277,46 @@ pub fn bad_parameters(
     }
     all
 }
+
+/// Each header with each bad value, and sent twice.
+pub fn bad_headers(template: &str, good: &Good) -> Vec<Bad> {
+    let target = good.target(template);
+    let mut all = Vec::new();
+    for (name, value) in &good.headers {
+        let mut values: Vec<Vec<u8>> = [&b""[..], b" ", b"a\tb", b"\xff", b"\xed\xa0\x80"]
+            .map(<[u8]>::to_vec)
+            .into();
+        match *name {
+            "X-User-Id" => values.extend([
+                "u".repeat(101).into_bytes(),
+                "₿".repeat(101).into_bytes(),
+                "u".repeat(20_000).into_bytes(),
+                "a\u{85}b".into(),
+            ]),
+            "Store-Version" => values.extend(
+                NO_VERSIONS
+                    .split_whitespace()
+                    .map(|text| text.as_bytes().to_vec()),
+            ),
+            _ => panic!("teach this test the header {name}"),
+        }
+        let bad = |what: String, sent: Vec<Vec<u8>>| Bad {
+            headers: sent.into_iter().map(|value| (*name, value)).collect(),
+            ..invalid(
+                what,
+                &target,
+                (!good.body.is_null()).then(|| good.body.to_string().into_bytes()),
+                name,
+            )
+        };
+        for value in values {
+            all.push(bad(format!("{name}: {}", shown(&value)), vec![value]));
+        }
+        let twice = vec![value.as_bytes().to_vec(); 2];
+        all.push(bad(format!("{name} twice"), twice));
+    }
+    all
+}
+
+const NO_VERSIONS: &str =
+    "abc -1 +1 1.0 1e3 0x1 18446744073709551616 99999999999999999999999999 1,2 null ٥ 1_000";

@@ -11,6 +11,7 @@ pub enum Kind {
     Float { min: Option<f64>, max: Option<f64> },
     Bool,
     Time,
+    Day,
     Uuid,
     Choice,
 }
@@ -87,6 +88,7 @@ fn kind(schema: &Value) -> Kind {
     match (kind.as_str(), schema["format"].as_str()) {
         (Some("string"), _) if schema["enum"].is_array() => Kind::Choice,
         (Some("string"), Some("date-time")) => Kind::Time,
+        (Some("string"), Some("date")) => Kind::Day,
         (Some("string"), Some("uuid")) => Kind::Uuid,
         (Some("string"), None) => Kind::Text {
             min: text("minLength").unwrap_or(0),
@@ -188,6 +190,7 @@ fn out_of_range(kind: &Kind) -> Vec<String> {
             }
         }
         Kind::Bool => add(&["0", "1", r#""yes""#, r#""True""#]),
+        Kind::Day => panic!("teach this test days in bodies"),
         Kind::Time => add(&NO_TIMES.split_whitespace().collect::<Vec<_>>()),
         Kind::Uuid => add(&[r#""nope""#]),
         Kind::Choice => add(&[
@@ -209,6 +212,16 @@ const NO_UUID_PARAMETERS: &str =
     "nope 5 -1 NaN null 1e30 %E2%82%BF cb9f6005-0980-421e-945b-c8a183c55e9
     cb9f6005-0980-421e-945b-c8a183c55e90%00 cb9f6005_0980_421e_945b_c8a183c55e90";
 
+const NO_TIME_PARAMETERS: &str =
+    "soon 2026-11-01 2026-02-30T00:00:00Z 2026-11-01T24:00:01Z 2026-11-01T00:00:00%2B99:00 10000-01-01T00:00:00Z
+    0000-01-01T00:00:00Z 2026-11-01T00:00:00%00 1764547200 now infinity %D9%A5";
+
+const NO_DAY_PARAMETERS: &str =
+    "soon 2026-11-1 2026-02-30 2026-13-01 0000-01-01 10000-01-01 -026-01-01 %2B026-01-01 20261101 2026-11-01T00:00:00Z
+    2026/11/01 2026-11-01%00 infinity today 1764547200 %D9%A5026-01-01";
+
+const NO_BOOL_PARAMETERS: &str = "yes no 0 1 True TRUE t true%20 true%00 null";
+
 const NO_CHOICE_PARAMETERS: &str = "bogus Running running%20 running%00 cancelled null";
 
 /// The bad values of a kind of parameter, percent-encoded as far as they can be.
@@ -217,8 +230,11 @@ pub fn parameter_values(kind: &Kind) -> Vec<String> {
         Kind::Int { .. } => NO_INTEGER_PARAMETERS,
         Kind::Uuid => NO_UUID_PARAMETERS,
         Kind::Choice => NO_CHOICE_PARAMETERS,
+        Kind::Time => NO_TIME_PARAMETERS,
+        Kind::Day => NO_DAY_PARAMETERS,
+        Kind::Bool => NO_BOOL_PARAMETERS,
         Kind::Text { .. } => "",
-        _ => panic!("teach this test parameters of the kind {kind:?}"),
+        Kind::Float { .. } => panic!("teach this test parameters of the kind {kind:?}"),
     };
     let words = words.split_whitespace().chain(["%00", "a%00", "%00a"]);
     let mut values: Vec<_> = words.map(str::to_owned).collect();

@@ -19,6 +19,9 @@ use crate::{
     feedback::{Written, queries},
 };
 
+/// So many writes of a batch may wait for a lock in vain before the others are given up, too.
+const WAITS_IN_VAIN: usize = 2;
+
 /// Starts a lane that was counted already.
 pub(super) fn spawn(inner: &Arc<Inner>) {
     let lane = Lane {
@@ -107,15 +110,30 @@ impl Inner {
         match self.commit(connection, &batch).await {
             Ok(rows) => answer(batch, rows),
             Err(error) if batch.len() > 1 && may_be_of_one(&error) => {
-                for waiting in batch {
-                    let one = std::slice::from_ref(&waiting);
-                    match self.commit(connection, one).await {
-                        Ok(rows) => answer(vec![waiting], rows),
-                        Err(error) => refuse(vec![waiting], error),
-                    }
-                }
+                self.write_singly(connection, batch).await;
             }
             Err(error) => refuse(batch, error),
+        }
+    }
+
+    /// Each by itself, so that only those fail that are the cause. Where it is a lock that nobody lets go of, and not of one
+    /// row, each would wait in vain: then the others are told at once.
+    async fn write_singly(self: &Arc<Self>, connection: &Connection, batch: Vec<Waiting>) {
+        let mut waited_in_vain = 0;
+        let mut rest = batch.into_iter();
+        while let Some(waiting) = rest.next() {
+            let one = std::slice::from_ref(&waiting);
+            match self.commit(connection, one).await {
+                Ok(rows) => answer(vec![waiting], rows),
+                Err(error) => {
+                    waited_in_vain += usize::from(has_waited_in_vain(&error));
+                    let mut refused = vec![waiting];
+                    if waited_in_vain >= WAITS_IN_VAIN {
+                        refused.extend(rest.by_ref());
+                    }
+                    refuse(refused, error);
+                }
+            }
         }
     }
 
@@ -268,8 +286,15 @@ fn may_be_of_one(error: &Error) -> bool {
         return false;
     };
     let of_its_value = ["22", "23", "54", "P0"];
-    let of_its_row = [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED];
     of_its_value.contains(&state.code().get(..2).unwrap_or_default())
-        || of_its_row.contains(state)
+        || has_waited_in_vain(error)
         || was_rolled_back_for_others(error)
+}
+
+/// Whether it was cancelled because it took too long, most likely waiting for a lock.
+fn has_waited_in_vain(error: &Error) -> bool {
+    matches!(
+        error.sql_state(),
+        Some(&(SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED))
+    )
 }

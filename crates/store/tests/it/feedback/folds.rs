@@ -109,7 +109,7 @@ async fn a_withdrawal_may_be_folded_before_what_was_withdrawn() {
         .batch_execute("begin; select pg_current_xact_id()")
         .await
         .unwrap();
-    let insert = "insert into insight_feedback (insight_id, user_id, rating) select 'a', n, 5 from generate_series(1, 60) n";
+    let insert = "insert into insight_feedback (insight_id, user_id, rating) select 'a', n, 5 from generate_series(1, 6) n";
     late.batch_execute(insert).await.unwrap();
     early
         .batch_execute("delete from insight_feedback where user_id <> '1'; commit")

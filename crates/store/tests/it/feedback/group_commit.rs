@@ -14,7 +14,7 @@ use utxoiq_store::{
 };
 use utxoiq_store_testkit::proxy::{Ending, FaultProxy, Mode};
 
-use super::{assert_no_drift, counts, noon, number, store};
+use super::{assert_no_drift, counts, noon, number};
 use crate::support::TestDb;
 
 type Call = JoinHandle<Result<Written, Error>>;
@@ -50,13 +50,30 @@ async fn stop_writes(client: &Client) {
         .unwrap();
 }
 
-/// So many writes, all of them waiting for one and the same transaction behind two that hold the lanes.
+/// As many lanes as there may be when all are held up.
+const LANES: usize = 8;
+
+/// A store that waits for locks for as long as these tests hold them.
+async fn patient_store() -> (TestDb, Store) {
+    let db = TestDb::new().await;
+    let store = Store::open(db.settings_with(&PATIENCE)).unwrap();
+    (db, store)
+}
+
+const PATIENCE: [(&str, &str); 2] = [
+    (
+        "UTXOIQ_STORE_DATABASE__STATEMENT_TIMEOUT_MILLISECONDS",
+        "25000",
+    ),
+    ("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "25000"),
+];
+
+/// So many writes, all of them waiting for one and the same transaction behind those that hold the lanes.
 async fn waiting(store: &Store, users: &[String]) -> (Vec<Call>, Vec<Call>) {
     let mut first = Vec::new();
-    for user in ["first", "second"] {
-        first.push(rate(store, user, 5));
-        let taken = first.len();
-        until(store, |writer| writer.lanes == taken && writer.waiting == 0).await;
+    for n in 1..=LANES {
+        first.push(rate(store, &format!("first {n}"), 5));
+        until(store, |writer| writer.lanes == n && writer.waiting == 0).await;
     }
     let calls: Vec<_> = users.iter().map(|user| rate(store, user, 3)).collect();
     let expected = users.len();
@@ -78,7 +95,7 @@ async fn all_written(calls: Vec<Call>) -> Vec<Written> {
 
 #[tokio::test]
 async fn what_waits_together_is_committed_together_and_an_idle_store_runs_nothing() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let gate = db.admin().await;
     stop_writes(&gate).await;
     let (first, calls) = waiting(&store, &users(300)).await;
@@ -90,15 +107,15 @@ async fn what_waits_together_is_committed_together_and_an_idle_store_runs_nothin
     transactions.dedup();
     assert_eq!(transactions.len(), 2, "256 at most, and the rest");
     let snapshot = store.feedback_writer().snapshot();
-    assert_eq!((snapshot.commits_total, snapshot.writes_total), (4, 302));
+    assert_eq!((snapshot.commits_total, snapshot.writes_total), (10, 308));
     until(&store, |writer| writer.lanes == 0).await;
-    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 300, 0, 2]);
+    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 300, 0, 8]);
     assert_no_drift(&store).await;
 }
 
 #[tokio::test]
 async fn one_that_the_database_refuses_does_not_fail_its_neighbours() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let gate = db.admin().await;
     gate.batch_execute(
         "alter table insight_feedback add constraint no_poison check (user_id not like 'poison%')",
@@ -130,7 +147,7 @@ async fn one_that_the_database_refuses_does_not_fail_its_neighbours() {
             "{user}: {result:?}"
         );
     }
-    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 38, 0, 2]);
+    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 38, 0, 8]);
     assert_no_drift(&store).await;
 }
 
@@ -146,7 +163,7 @@ async fn at_commit(client: &Client, what: &str) {
 
 #[tokio::test]
 async fn nobody_is_answered_before_the_commit() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let gate = db.admin().await;
     at_commit(&gate, "perform pg_advisory_xact_lock(1)").await;
     gate.batch_execute("select pg_advisory_lock(1)")
@@ -179,7 +196,7 @@ async fn nobody_is_answered_before_the_commit() {
 
 #[tokio::test]
 async fn a_commit_that_fails_is_told_to_those_it_fails_for() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let gate = db.admin().await;
     at_commit(
         &gate,
@@ -194,12 +211,12 @@ async fn a_commit_that_fails_is_told_to_those_it_fails_for() {
     for (user, call) in users.iter().zip(calls) {
         assert_eq!(call.await.unwrap().is_err(), user == "u3");
     }
-    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 9, 0, 2]);
+    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 9, 0, 8]);
 }
 
 #[tokio::test]
 async fn killed_in_the_middle_everyone_is_told_and_nobody_is_left_waiting() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let gate = db.admin().await;
     at_commit(&gate, "perform pg_advisory_xact_lock(1)").await;
     gate.batch_execute("select pg_advisory_lock(1)")
@@ -287,7 +304,7 @@ async fn a_lost_connection_leaves_the_outcome_open_and_nothing_is_written_twice(
 
 #[tokio::test]
 async fn a_caller_that_goes_away_harms_nobody_else() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let gate = db.admin().await;
     stop_writes(&gate).await;
     let users = users(60);
@@ -319,7 +336,7 @@ async fn a_caller_that_goes_away_harms_nobody_else() {
 
 #[tokio::test]
 async fn rows_that_someone_has_locked_hold_up_only_their_own_writers() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     let locked: Vec<_> = (0..4).map(|n| format!("locked {n}")).collect();
     for user in &locked {
         rate(&store, user, 1).await.unwrap().unwrap();
@@ -356,6 +373,35 @@ async fn rows_that_someone_has_locked_hold_up_only_their_own_writers() {
 }
 
 #[tokio::test]
+async fn a_table_that_someone_has_locked_is_not_waited_for_by_each_write() {
+    let db = TestDb::new().await;
+    let patience = ("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "300");
+    let store = Store::open(db.settings_with(&[patience])).unwrap();
+    let gate = db.admin().await;
+    stop_writes(&gate).await;
+    let begun = Instant::now();
+    let calls: Vec<_> = users(100)
+        .iter()
+        .map(|user| rate(&store, user, 3))
+        .collect();
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.code()),
+            (Kind::Unavailable, "database_busy")
+        );
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    gate.batch_execute("commit").await.unwrap();
+    rate(&store, "later", 3).await.unwrap().unwrap();
+    assert_eq!(counts(&store, "i").await.total_ratings(), 1);
+}
+
+#[tokio::test]
 async fn more_than_may_wait_are_refused_and_the_rest_is_written() {
     let db = TestDb::new().await;
     let store =
@@ -373,12 +419,12 @@ async fn more_than_may_wait_are_refused_and_the_rest_is_written() {
     gate.batch_execute("commit").await.unwrap();
     all_written(first).await;
     all_written(calls).await;
-    assert_eq!(counts(&store, "i").await.total_ratings(), 302);
+    assert_eq!(counts(&store, "i").await.total_ratings(), 308);
 }
 
 #[tokio::test]
 async fn two_who_lock_rows_in_opposite_orders_both_go_on() {
-    let (db, store) = store().await;
+    let (db, store) = patient_store().await;
     for user in ["a", "b"] {
         rate(&store, user, 1).await.unwrap().unwrap();
     }
@@ -409,7 +455,7 @@ async fn two_who_lock_rows_in_opposite_orders_both_go_on() {
             (Some(3), mine)
         );
     }
-    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 2, 0, 2]);
+    assert_eq!(counts(&store, "i").await.ratings, [0, 0, 2, 0, 8]);
     assert_no_drift(&store).await;
 }
 
@@ -423,7 +469,7 @@ fn a_runtime_that_ends_leaves_nobody_of_another_waiting() {
             .unwrap()
     };
     let (one, other) = (runtime(), runtime());
-    let (db, store) = other.block_on(store());
+    let (db, store) = other.block_on(patient_store());
     let gate = other.block_on(db.admin());
     other.block_on(stop_writes(&gate));
     // Its lanes run in the first runtime, and are held up.

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::Client;
 use utxoiq_store::{
     Kind, Store,
-    feedback::{Entry, Filter, FlagType, Format},
+    feedback::{Entry, Export, Filter, FlagType, Format},
 };
 use uuid::Uuid;
 
@@ -192,6 +192,21 @@ async fn an_export_is_of_one_moment_and_holds_no_snapshot() {
     assert!(given == expected, "the export is not of one moment");
 }
 
+/// Starts an export when a place is free: when the database has seen that the connection of one before has ended.
+async fn export_when_free(store: &Store, filter: &Filter) -> Export {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match store.feedback().export(filter).await {
+            Err(error) if error.code() == "export_busy" => {
+                let now = tokio::time::Instant::now();
+                assert!(now < deadline, "the place is never free");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            export => return export.unwrap(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_export_gives_what_a_search_finds() {
     let (db, store) = store().await;
@@ -202,15 +217,7 @@ async fn an_export_gives_what_a_search_finds() {
         .iter()
         .step_by(7)
     {
-        let export = store.feedback().export(filter).await;
-        let export = match export {
-            // The place of the one before is free when the database has seen its connection end.
-            Err(error) if error.code() == "export_busy" => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                store.feedback().export(filter).await.unwrap()
-            }
-            other => other.unwrap(),
-        };
+        let export = export_when_free(&store, filter).await;
         let expected = search::expected(filter, &written);
         assert_eq!(export.total(), i64::try_from(expected.len()).unwrap());
         let given: Vec<Vec<Entry>> = export.into_stream().try_collect().await.unwrap();
@@ -218,7 +225,7 @@ async fn an_export_gives_what_a_search_finds() {
     }
 }
 
-async fn store_with_limit(db: &TestDb, rows: &str) -> Store {
+fn store_with_limit(db: &TestDb, rows: &str) -> Store {
     let limit = ("UTXOIQ_STORE_FEEDBACK__MAX_EXPORT_ROWS", rows);
     Store::open(db.settings_with(&[limit])).unwrap()
 }
@@ -227,14 +234,14 @@ async fn store_with_limit(db: &TestDb, rows: &str) -> Store {
 async fn an_export_beyond_the_limit_is_refused_and_never_cut() {
     let db = TestDb::new().await;
     fill(&db.admin().await, 1_001).await;
-    let store = store_with_limit(&db, "1000").await;
+    let store = store_with_limit(&db, "1000");
     let error = store.feedback().export(&Filter::default()).await;
     let error = error.unwrap_err();
     assert_eq!(
         (error.kind(), error.code()),
         (Kind::Invalid, "export_too_large")
     );
-    let store = store_with_limit(&db, "1001").await;
+    let store = store_with_limit(&db, "1001");
     let export = store.feedback().export(&Filter::default()).await.unwrap();
     let given: Vec<Vec<Entry>> = export.into_stream().try_collect().await.unwrap();
     let lengths: Vec<usize> = given.iter().map(Vec::len).collect();
@@ -255,15 +262,7 @@ async fn two_exports_run_at_once_and_a_third_is_told_to_come_back() {
         (Kind::Unavailable, "export_busy")
     );
     drop(first);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while let Err(error) = store.feedback().export(&filter).await {
-        assert_eq!(error.code(), "export_busy");
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the place is never free"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    drop(export_when_free(&store, &filter).await);
     // The pool has lost none of its connections.
     let snapshot = store.pool().snapshot(store.now());
     assert_eq!(snapshot.active, 0, "{snapshot:?}");

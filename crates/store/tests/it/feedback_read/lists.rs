@@ -40,7 +40,7 @@ async fn comments_are_paged_after_filtering_and_counted_folded_or_not() {
             let found = feedback.comments(insight, &page).await?;
             assert_eq!(found.total, total);
             // Each page but the last is full.
-            assert!(found.next.is_none() || found.entries.len() == page.limit as usize);
+            assert!(found.next.is_none() || usize::try_from(page.limit) == Ok(found.entries.len()));
             Ok((found.entries, found.next))
         });
         assert!(found.await.iter().eq(expected), "{insight}");

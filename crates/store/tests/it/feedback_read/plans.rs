@@ -7,7 +7,11 @@ use crate::support::TestDb;
 
 /// The plan of a statement as the store's sessions make it: one for all values.
 pub async fn plan(client: &Client, statement: &Statement, args: &str) -> String {
-    let types: Vec<&str> = statement.params.iter().map(|kind| kind.name()).collect();
+    let types: Vec<&str> = statement
+        .params
+        .iter()
+        .map(tokio_postgres::types::Type::name)
+        .collect();
     client
         .batch_execute("set plan_cache_mode = force_generic_plan; set jit = off; deallocate all")
         .await
@@ -95,7 +99,7 @@ async fn vacuum(admin: &Client, table: &str) {
 }
 
 fn check(statement: &Statement, plan: &str, page_index: &str, count_index: &str) {
-    let index = |name: &str| format!("using insight_feedback_{name} on");
+    let index = |name: &str| format!("insight_feedback_{name}");
     let name = statement.name;
     assert!(!plan.contains("Seq Scan"), "{name}\n{plan}");
     let (_, page) = plan.split_once("->  Limit").expect("a page");

@@ -77,7 +77,7 @@ async fn the_review_queue_has_the_most_flagged_first_and_says_why() {
             assert!(told.eq(reasons.take(5)), "{found:?}");
             let ratings = written.iter().filter(|entry| entry.insight_id == *insight);
             let ratings: Vec<i64> = ratings.filter_map(|e| e.rating).map(i64::from).collect();
-            assert_eq!(found.total_ratings, ratings.len() as i64);
+            assert_eq!(found.total_ratings, i64::try_from(ratings.len()).unwrap());
             let average = ratings.iter().sum::<i64>() as f64 / ratings.len() as f64;
             let average = (!ratings.is_empty()).then_some(average);
             assert_eq!(found.average_rating, average);

@@ -4,7 +4,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use utoipa::{IntoParams, ToSchema};
 
-/// What a flag says.
+/// What is wrong with an insight.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum FlagType {
@@ -20,7 +20,7 @@ pub enum FlagType {
     Other,
 }
 
-/// One of the things that a user can say of an insight.
+/// Which of the three things that a user can say of an insight.
 #[derive(Debug, ToSchema)]
 #[schema(as = FeedbackFact, rename_all = "lowercase")]
 pub enum Fact {
@@ -66,7 +66,7 @@ pub struct Flag {
     /// The insight.
     #[schema(min_length = 1, max_length = 100)]
     insight_id: String,
-    /// What is wrong with it; replaces the user's earlier flag.
+    // Undocumented: the document could not say more of it without saying that it is an object, too.
     #[schema(inline)]
     flag_type: FlagType,
     /// Why. Blank is the same as absent; an earlier flag's reason goes with that flag.
@@ -81,7 +81,6 @@ pub struct Withdraw {
     /// The insight.
     #[schema(min_length = 1, max_length = 100)]
     insight_id: String,
-    /// Which of the three.
     #[schema(inline)]
     fact: Fact,
 }

@@ -26,13 +26,13 @@ macro_rules! bayesian_mean {
 /// folded, in the order of one score, with those whose counts have changed since, which are computed. Of the folded ones so
 /// many more are read as have changed: so many at most are left out again.
 macro_rules! top {
-    ($score:expr) => {
+    ($score:expr, $after:expr) => {
         concat!(
             "with changed as materialized (
                  select d.insight_id, sum(d.ratings_1) as ratings_1, sum(d.ratings_2) as ratings_2, sum(d.ratings_3) as ratings_3,
                         sum(d.ratings_4) as ratings_4, sum(d.ratings_5) as ratings_5
                  from feedback_deltas d where d.x >= ", folded_below!("stats_below"), " group by d.insight_id),
-             exact as (
+             exact as materialized (
                  select *, ratings_1 + ratings_2 + ratings_3 + ratings_4 + ratings_5 as total_ratings,
                         feedback_lower_bound(ratings_1, ratings_2, ratings_3, ratings_4, ratings_5) as lower_bound
                  from (select c.insight_id, c.ratings_1 + coalesce(s.ratings_1, 0) as ratings_1,
@@ -40,13 +40,14 @@ macro_rules! top {
                               c.ratings_3 + coalesce(s.ratings_3, 0) as ratings_3,
                               c.ratings_4 + coalesce(s.ratings_4, 0) as ratings_4,
                               c.ratings_5 + coalesce(s.ratings_5, 0) as ratings_5
-                       from changed c left join feedback_stats s on s.insight_id = c.insight_id) as summed)
+                       from changed c
+                       left join lateral (select * from feedback_stats f where f.insight_id = c.insight_id limit 1) s on true) as summed)
              select * from (
                  select folded.* from (
                      select r.insight_id, r.total_ratings, ", rating_sum!(), " as rating_sum, ",
                             bayesian_mean!(), " as bayesian_mean, r.lower_bound, ", $score, " as score
                      from feedback_stats r
-                     where r.total_ratings > 0 and r.total_ratings >= $3 and ", $score, " <= $4 and (", $score, " < $4 or r.insight_id > $5)
+                     where r.total_ratings > 0 and r.total_ratings >= $3 and ", $after, "
                      order by ", $score, " desc, r.insight_id
                      limit $6::int8 + $7::int8 + (select count(*) from changed)) as folded
                  where not exists (select from changed c where c.insight_id = folded.insight_id)
@@ -54,7 +55,7 @@ macro_rules! top {
                  select r.insight_id, r.total_ratings, ", rating_sum!(), " as rating_sum, ",
                         bayesian_mean!(), " as bayesian_mean, r.lower_bound, ", $score, " as score
                  from exact r
-                 where r.total_ratings > 0 and r.total_ratings >= $3 and ", $score, " <= $4 and (", $score, " < $4 or r.insight_id > $5)) as ranked
+                 where r.total_ratings > 0 and r.total_ratings >= $3 and ", $after, ") as ranked
              order by score desc, insight_id limit $6::int8 offset $7::int8"
         )
     };
@@ -79,10 +80,29 @@ const COLUMNS: &[(&str, Type)] = &[
     ("score", Type::FLOAT8),
 ];
 
+/// After the position. Before the first page there is nothing to compare.
+macro_rules! after {
+    ($score:expr) => {
+        concat!(
+            $score,
+            " <= $4 and (",
+            $score,
+            " < $4 or r.insight_id > $5)"
+        )
+    };
+}
+
 /// Insights by the mean drawn towards the prior. No index can hold it, as the prior is a setting: all are read.
 pub const TOP_BY_BAYESIAN_MEAN: Statement = Statement {
     name: "feedback.top_by_bayesian_mean",
-    sql: top!(bayesian_mean!()),
+    sql: top!(
+        bayesian_mean!(),
+        concat!(
+            "($4::float8 = 'infinity' or ",
+            after!(bayesian_mean!()),
+            ")"
+        )
+    ),
     params: PARAMS,
     columns: COLUMNS,
 };
@@ -90,7 +110,7 @@ pub const TOP_BY_BAYESIAN_MEAN: Statement = Statement {
 /// Insights by the lower bound, from its index.
 pub const TOP_BY_LOWER_BOUND: Statement = Statement {
     name: "feedback.top_by_lower_bound",
-    sql: top!("r.lower_bound"),
+    sql: top!("r.lower_bound", after!("r.lower_bound")),
     params: PARAMS,
     columns: COLUMNS,
 };
