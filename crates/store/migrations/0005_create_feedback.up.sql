@@ -39,9 +39,10 @@ create table insight_feedback (
         (rating is null) = (rated_at is null) and (comment is null) = (commented_at is null)
         and (flag_type is null) = (flagged_at is null)),
     constraint insight_feedback_updated_after_creation check (updated_at >= created_at),
-    -- The program cannot show the end of time; psql could write it.
+    -- psql could write the end of time, which cannot be shown, and after which there is no later change.
     constraint insight_feedback_times_are_finite check (
-        isfinite(created_at) and isfinite(updated_at) and isfinite(rated_at) and isfinite(commented_at) and isfinite(flagged_at))
+        isfinite(created_at) and isfinite(rated_at) and isfinite(commented_at) and isfinite(flagged_at)
+        and updated_at < '10000-01-01 00:00:00+00')
 );
 -- A search begins at the condition that leaves the fewest rows: user, insight and flag, insight and comment, insight and
 -- rating, insight, flag, comment, rating, time. Each of these has an index in the order of the last change, so that a page
@@ -470,3 +471,12 @@ grant select, insert, update on feedback_stats, feedback_days, feedback_overall_
 grant select, delete on feedback_deltas, feedback_day_deltas to utxoiq_app;
 grant select, update (system_identifier, stats_below, days_below) on feedback_fold to utxoiq_app;
 grant execute on function feedback_read_stats to utxoiq_app;
+
+-- Whoever may execute a trigger function may attach it to a table of its own, and write through it.
+revoke execute on function feedback_fill_times from public;
+revoke execute on function feedback_record_inserted from public;
+revoke execute on function feedback_record_updated from public;
+revoke execute on function feedback_record_deleted from public;
+revoke execute on function feedback_record_truncated from public;
+revoke execute on function feedback_retired_changed from public;
+revoke execute on function feedback_retired_truncated from public;

@@ -49,3 +49,8 @@ create trigger backfill_claims_deleted after delete on backfill_claims
     referencing old table as changed_rows for each statement execute function backfill_record_changes();
 create trigger backfill_claims_truncated after truncate on backfill_claims
     for each statement execute function backfill_record_truncated();
+
+-- Whoever may execute a trigger function may attach it to a table of its own, and write through it.
+revoke execute on function backfill_record_changes from public;
+revoke execute on function backfill_record_updated_jobs from public;
+revoke execute on function backfill_record_truncated from public;

@@ -77,6 +77,11 @@ use wire::Wire;
 /// For how long after the beginning of a completed round both layers may serve.
 pub const FRESH_MILLIS: u64 = 700;
 
+/// The form of what lies in Redis, part of every key. To be raised whenever the form of any value, the kinds, or what a
+/// change makes stale ([`Key::stale`]) become others: a process deletes only what it knows of, and says in the head that it
+/// deleted everything.
+const FORMAT: u32 = 1;
+
 /// Whether Redis is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheState {
@@ -130,6 +135,12 @@ pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
 
     /// The key as text, unique among its kind.
     fn text(&self) -> Cow<'_, str>;
+
+    /// Whether a value is worth Redis's memory. What is about nothing, such as the statistics of an insight that nobody
+    /// spoke of, is not: whoever asks for names that do not exist would fill it.
+    fn is_worth_sharing(_value: &Self::Value) -> bool {
+        true
+    }
 
     /// Which keys a change recorded in the outbox makes stale.
     fn stale(kind: &str, key: Option<&str>) -> Stale<Self>;

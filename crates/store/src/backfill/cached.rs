@@ -36,6 +36,10 @@ impl Key for JobKey {
         Cow::Owned(self.0.to_string())
     }
 
+    fn is_worth_sharing(job: &Option<Job>) -> bool {
+        job.is_some()
+    }
+
     fn stale(kind: &str, key: Option<&str>) -> Stale<Self> {
         if kind != CHANGED {
             return Stale::Nothing;
@@ -54,6 +58,10 @@ impl Key for LatestKey {
             Some(job_type) => Cow::Owned(format!("type:{job_type}")),
             None => Cow::Borrowed("all"),
         }
+    }
+
+    fn is_worth_sharing(jobs: &Vec<Job>) -> bool {
+        !jobs.is_empty()
     }
 
     fn stale(kind: &str, key: Option<&str>) -> Stale<Self> {

@@ -20,6 +20,9 @@ use crate::{
 /// How many queries of one kind run at once.
 const LANES: usize = 2;
 
+/// How many keys may wait: reads outlive the requests that began them, so that those who leave do not stop them.
+const MAX_WAITING: usize = 10_000;
+
 /// Values in the order of their keys, all read in one snapshot.
 #[derive(Debug)]
 pub struct Loaded<V> {
@@ -66,6 +69,12 @@ impl<K: Clone + Send + Sync + 'static, V: Send + Sync + 'static> Batcher<K, V> {
         let (sender, receiver) = oneshot::channel();
         {
             let mut waiting = lock(&self.waiting);
+            if waiting.keys.len() >= MAX_WAITING {
+                return Err(Arc::new(Error::unavailable(
+                    "overloaded",
+                    "too many reads are waiting for the database; send the request again later",
+                )));
+            }
             waiting.keys.push_back((key, sender));
             if waiting.lanes < LANES {
                 waiting.lanes += 1;

@@ -5,11 +5,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use super::Cached;
+use super::{Cached, FORMAT};
 use crate::db::Snapshot;
-
-/// Raised when the form of any value changes, so that processes of two versions do not read each other's.
-const VERSION: u32 = 1;
 
 const CHECKSUM_BYTES: usize = 8;
 
@@ -23,7 +20,7 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
 /// The bytes that go into Redis; `None` for a value that cannot be written as JSON.
 pub(super) fn seal<V: Serialize>(key: &str, cached: &Cached<V>) -> Option<Vec<u8>> {
     let snapshot = cached.snapshot.to_string();
-    let body = serde_json::to_vec(&(VERSION, key, snapshot, &cached.value)).ok()?;
+    let body = serde_json::to_vec(&(FORMAT, key, snapshot, &cached.value)).ok()?;
     let mut bytes = checksum(&body).to_vec();
     bytes.extend_from_slice(&body);
     Some(bytes)
@@ -38,7 +35,7 @@ pub(super) fn open<V: DeserializeOwned>(key: &str, bytes: &[u8]) -> Option<Cache
     let (version, its_key, snapshot, value): (u32, String, String, V) =
         serde_json::from_slice(body).ok()?;
     let snapshot: Snapshot = snapshot.parse().ok()?;
-    (version == VERSION && its_key == key).then(|| Cached::new(value, snapshot))
+    (version == FORMAT && its_key == key).then(|| Cached::new(value, snapshot))
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::Statement;
 
 use super::{
-    Core, FRESH_MILLIS,
+    Core, FORMAT, FRESH_MILLIS,
     figures::count,
-    outbox::{self, Change, Cursor, News},
+    outbox::{self, Change, Cursor, Incarnation, News},
     space::{Attached, Heard},
     time,
     wire::{Dead, Wire},
@@ -44,9 +44,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// More keys than this are not deleted in Redis one by one: a new generation is begun.
 const MAX_DELETED_KEYS: usize = 2_000;
 
-/// How often the head is moved on.
-const ADVANCE_MILLIS: u64 = 500;
-
 /// How often the wire is looked at, and how often it is asked.
 const WATCH: Duration = Duration::from_millis(100);
 const PINGS: u32 = 10;
@@ -61,7 +58,7 @@ const LASTING: Duration = Duration::from_secs(5);
 pub(super) async fn keep(core: Arc<Core>) {
     let mut keeper = Keeper {
         core,
-        incarnation: String::new(),
+        incarnation: Incarnation::default(),
         cursor: None,
         attachment: None,
     };
@@ -126,7 +123,7 @@ async fn watch_one(wire: &Wire) {
 struct Keeper {
     core: Arc<Core>,
     /// Which database the cursor is of.
-    incarnation: String,
+    incarnation: Incarnation,
     cursor: Option<Cursor>,
     attachment: Option<Attachment>,
 }
@@ -136,13 +133,19 @@ struct Attachment {
     wire: Arc<Wire>,
     head_key: String,
     generation: String,
-    advanced_at: u64,
 }
 
 /// The link to the database that rounds use.
 struct Link {
     connection: Dedicated,
     poll: Statement,
+    incarnation: Incarnation,
+}
+
+impl Link {
+    async fn poll(&self, since: &Cursor) -> Result<News> {
+        outbox::poll(&self.connection, &self.poll, &self.incarnation, since).await
+    }
 }
 
 /// Asks the database, but not for ever.
@@ -159,7 +162,7 @@ impl Keeper {
     /// Connects, and runs rounds until the link is lost.
     async fn use_one_link(&mut self, is_told: &mut bool) -> Result<()> {
         let core = Arc::clone(&self.core);
-        let link = patiently(async {
+        let (connection, poll) = patiently(async {
             let connection = Dedicated::open(core.database_url()?, "utxoiq-store cache").await?;
             // The outbox grows and shrinks: a plan made while it was empty must not read all of it later.
             connection
@@ -170,12 +173,17 @@ impl Keeper {
             let poll = connection
                 .prepare_typed(outbox::POLL.sql, outbox::POLL.params)
                 .await?;
-            Ok(Link { connection, poll })
+            Ok((connection, poll))
         })
         .await?;
-        let incarnation = patiently(outbox::incarnation(&link.connection)).await?;
-        if incarnation != self.incarnation {
-            self.incarnation = incarnation;
+        let incarnation = patiently(outbox::incarnation(&connection)).await?;
+        let link = Link {
+            connection,
+            poll,
+            incarnation,
+        };
+        if link.incarnation != self.incarnation {
+            self.incarnation = link.incarnation.clone();
             self.cursor = None;
             self.detach();
         }
@@ -198,8 +206,9 @@ impl Keeper {
         let is_first = self.cursor.is_none();
         let known = match &self.cursor {
             Some(cursor) => {
-                let news = patiently(outbox::poll(&link.connection, &link.poll, cursor)).await?;
-                self.cursor = Some(news.cursor);
+                let news = patiently(link.poll(cursor)).await?;
+                // Where not all is known there is no cursor: should the next question fail, the next round begins anew.
+                self.cursor = news.changes.is_some().then_some(news.cursor);
                 news.changes
             }
             None => None,
@@ -286,6 +295,14 @@ impl Keeper {
             other => other,
         };
         if told.is_err() {
+            if self
+                .attachment
+                .as_ref()
+                .is_some_and(|it| it.wire.is_demoted())
+            {
+                // It may have answered with what its new primary still has.
+                self.let_go(None);
+            }
             self.detach();
         }
         matches!(told, Ok(true))
@@ -310,20 +327,21 @@ impl Keeper {
             return Ok(false);
         };
         attachment.wire.delete_all(&names).await?;
-        let head = attachment.wire.head(&attachment.head_key).await?;
-        if generation_of(&head) != Some(attachment.generation.as_str()) {
-            return Ok(false);
+        // A write in each round: a server that was made a replica would else go on to be read.
+        let (wire, generation) = (&attachment.wire, &attachment.generation);
+        let moved = wire
+            .advance_head(
+                &attachment.head_key,
+                generation,
+                &head_text(generation, cursor),
+            )
+            .await?;
+        if let Some(is_ours) = moved {
+            return Ok(is_ours);
         }
-        let now = time::millis();
-        if now - attachment.advanced_at >= ADVANCE_MILLIS {
-            attachment.advanced_at = now;
-            let (wire, generation) = (&attachment.wire, &attachment.generation);
-            let head = head_text(generation, cursor);
-            // Where there is no memory for it, the old head stays true.
-            wire.advance_head(&attachment.head_key, generation, &head)
-                .await?;
-        }
-        Ok(true)
+        // No memory: the old head stays true, if it is still ours.
+        let head = wire.head(&attachment.head_key).await?;
+        Ok(generation_of(&head) == Some(generation.as_str()))
     }
 
     /// Comes in: deletes what is new since the head, or begins a new generation.
@@ -331,7 +349,8 @@ impl Keeper {
         let Some(cursor) = &self.cursor else {
             return Ok(false);
         };
-        let head_key = format!("utxoiq:{}:{}:head", self.incarnation, wire.run_id);
+        let database = &self.incarnation.name;
+        let head_key = format!("utxoiq:{FORMAT}:{database}:{}:head", wire.run_id);
         let head = wire.head(&head_key).await?;
         let known = catch_up(&self.core, link, &wire, &head_key, &head).await?;
         let generation = if let Some(generation) = known {
@@ -352,7 +371,6 @@ impl Keeper {
             wire,
             head_key,
             generation,
-            advanced_at: time::millis(),
         });
         Ok(true)
     }
@@ -369,7 +387,7 @@ async fn catch_up(
     let Some((generation, since)) = parse_head(head) else {
         return Ok(None);
     };
-    let missed = patiently(outbox::poll(&link.connection, &link.poll, &since)).await;
+    let missed = patiently(link.poll(&since)).await;
     let Ok(News {
         changes: Some(changes),
         ..

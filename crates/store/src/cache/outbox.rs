@@ -2,7 +2,8 @@
 //!
 //! # Why nothing is missed
 //!
-//! A process keeps the snapshot P of its last poll and asks for what is not visible in P. Neither a sequence nor a time
+//! A process keeps the snapshot P of its last poll and asks for what is not visible in P: what began after it, and what
+//! was in progress. Neither a sequence nor a time
 //! nor a lower bound of transactions is a cursor: a transaction may commit long after it wrote, and one that stays open
 //! would hold up all others. With the snapshot, each row is new exactly once, in the poll that first sees it.
 //!
@@ -16,7 +17,8 @@
 //!
 //! A database that was restored into another cluster brings rows and a horizon whose transactions this cluster has still to
 //! come to. No row that can be seen has a transaction at or above the end of the snapshot that sees it: such rows are
-//! passed over and deleted, and such a horizon says nothing.
+//! passed over and deleted, and such a horizon says nothing. A database that was put back to an earlier state under the same
+//! identity sees less than P did: then nothing is known, either.
 
 use std::time::Duration;
 
@@ -37,24 +39,26 @@ const DELETE_BATCH: i64 = 10_000;
 /// What is new since a snapshot; one row without an id where nothing is.
 pub const POLL: Statement = Statement {
     name: "cache.poll",
-    sql: "select s.snapshot::text as snapshot, s.asked_at, h.deleted_snapshot, o.id, o.kind, o.key, o.written_at
+    sql: "select s.snapshot::text as snapshot, s.asked_at, h.deleted_snapshot, h.tableoid::int8 as horizon_oid,
+                 o.id, o.kind, o.key, o.written_at
           from (select pg_current_snapshot() as snapshot, clock_timestamp() as asked_at) s
           cross join cache_outbox_horizon h
           left join lateral (
-              select id, kind, key, written_at from (
-                  select id, kind, key, written_at from cache_outbox
-                  where x >= pg_snapshot_xmin($1::text::pg_snapshot) and x < pg_snapshot_xmax(s.snapshot)
-                    and not pg_visible_in_snapshot(x, $1::text::pg_snapshot)
-                  union
-                  select id, kind, key, written_at from cache_outbox
-                  where id > $2 and x < pg_snapshot_xmax(s.snapshot)) fresh
-              limit $3) o on true
+              (select id, kind, key, written_at from cache_outbox
+               where x >= pg_snapshot_xmax($1::text::pg_snapshot) and x < pg_snapshot_xmax(s.snapshot) limit $3)
+              union
+              (select id, kind, key, written_at from cache_outbox
+               where x = any (array(select pg_snapshot_xip($1::text::pg_snapshot))) limit $3)
+              union
+              (select id, kind, key, written_at from cache_outbox
+               where id > $2 and x < pg_snapshot_xmax(s.snapshot) limit $3)) o on true
           order by o.id",
     params: &[Type::TEXT, Type::INT8, Type::INT8],
     columns: &[
         ("snapshot", Type::TEXT),
         ("asked_at", Type::TIMESTAMPTZ),
         ("deleted_snapshot", Type::TEXT),
+        ("horizon_oid", Type::INT8),
         ("id", Type::INT8),
         ("kind", Type::TEXT),
         ("key", Type::TEXT),
@@ -75,9 +79,11 @@ pub const INCARNATION: Statement = Statement {
     name: "cache.incarnation",
     sql: "select concat_ws('-', (select system_identifier from pg_control_system()),
               left(pg_walfile_name(pg_current_wal_lsn()), 8),
-              (select oid from pg_database where datname = current_database())) as incarnation",
+              (select oid from pg_database where datname = current_database()),
+              'cache_outbox_horizon'::regclass::oid) as incarnation,
+              'cache_outbox_horizon'::regclass::oid::int8 as horizon_oid",
     params: &[],
-    columns: &[("incarnation", Type::TEXT)],
+    columns: &[("incarnation", Type::TEXT), ("horizon_oid", Type::INT8)],
 };
 
 /// What was marked long enough ago is deleted next, and what is visible now is marked.
@@ -87,7 +93,7 @@ pub const MARK: Statement = Statement {
           set deleted_snapshot = marked_snapshot, deleted_id = marked_id,
               marked_snapshot = pg_current_snapshot()::text,
               marked_id = (select coalesce(max(id), 0) from cache_outbox), marked_at = $1
-          where marked_at <= $2 or marked_at > $1", // a clock that went back must not stop it
+          where marked_at <= $2 or marked_at - interval '1 minute' > $1", // a clock that went back must not stop it
     params: &[Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
     columns: &[],
 };
@@ -144,16 +150,29 @@ pub(super) async fn begin(connection: &Dedicated) -> Result<Cursor> {
     })
 }
 
-/// Which database the connection leads to.
-pub(super) async fn incarnation(connection: &Dedicated) -> Result<String> {
+/// Which database a connection leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Incarnation {
+    /// Its name in keys.
+    pub name: String,
+    /// The horizon's table, which is another one after a restore into the same database.
+    horizon_oid: i64,
+}
+
+/// Asks which database the connection leads to.
+pub(super) async fn incarnation(connection: &Dedicated) -> Result<Incarnation> {
     let row = connection.query_one(INCARNATION.sql, &[]).await?;
-    Ok(row.try_get("incarnation")?)
+    Ok(Incarnation {
+        name: row.try_get("incarnation")?,
+        horizon_oid: row.try_get("horizon_oid")?,
+    })
 }
 
 /// Everything that became visible since `cursor`.
 pub(super) async fn poll(
     connection: &Dedicated,
     prepared: &tokio_postgres::Statement,
+    incarnation: &Incarnation,
     cursor: &Cursor,
 ) -> Result<News> {
     let limit = i64::try_from(MAX_CHANGES + 1).unwrap_or(i64::MAX);
@@ -164,6 +183,12 @@ pub(super) async fn poll(
     let first = rows
         .first()
         .ok_or_else(|| Error::internal("cache_outbox_horizon has lost its row"))?;
+    if first.try_get::<_, i64>("horizon_oid")? != incarnation.horizon_oid {
+        return Err(Error::unavailable(
+            "database_restored",
+            "the outbox is another table than before: the database was restored",
+        ));
+    }
     let snapshot: Snapshot = first.try_get::<_, &str>("snapshot")?.parse()?;
     let deleted: Snapshot = first.try_get::<_, &str>("deleted_snapshot")?.parse()?;
     let asked_at: DateTime<Utc> = first.try_get("asked_at")?;
@@ -182,7 +207,8 @@ pub(super) async fn poll(
         });
     }
     let may_have_missed = !deleted.is_beyond(&snapshot) && !cursor.snapshot.includes(&deleted);
-    let all_are_known = changes.len() <= MAX_CHANGES && !may_have_missed;
+    let went_back = !snapshot.includes(&cursor.snapshot);
+    let all_are_known = changes.len() <= MAX_CHANGES && !may_have_missed && !went_back;
     Ok(News {
         cursor: Cursor { snapshot, last_id },
         changes: all_are_known.then_some(changes),

@@ -35,6 +35,9 @@ const SHARDS: usize = 4_096;
 /// committed in the [`super::FRESH_MILLIS`] before; with this, those who join see nothing older than a second.
 const JOINABLE_MILLIS: u64 = 200;
 
+/// The most written keys that are known one by one.
+const MAX_WRITTEN: usize = 100_000;
+
 /// A value in this process.
 struct Held<V> {
     cached: Arc<Cached<V>>,
@@ -152,6 +155,7 @@ impl<K: Key> Space<K> {
                 return Ok(cached);
             }
             count(&inner.counters.stale_refused);
+            return inner.read(key).await.map_err(Error::shared);
         }
         let found = inner.fly(key).await;
         match found {
@@ -175,7 +179,15 @@ impl<K: Key> Space<K> {
     pub fn wrote(&self, key: &K) {
         let inner = &self.0;
         if let Some(round) = inner.shared.round_to_come() {
-            lock(&inner.written).insert(key.clone(), round);
+            let mut written = lock(&inner.written);
+            if written.len() < MAX_WRITTEN {
+                written.insert(key.clone(), round);
+            } else {
+                // No round was completed for long. All keys are as good as any.
+                written.clear();
+                inner.all_written_until.fetch_max(round, SeqCst);
+            }
+            drop(written);
             inner.forget(key);
         }
     }
@@ -320,7 +332,10 @@ impl<K: Key> Inner<K> {
             Ok(Looked::Nothing) | Err(_) => false,
         };
         let loaded = self.load(key, ticket).await?;
-        if lease && let Some(bytes) = envelope::seal(&names.value, &loaded) {
+        if lease
+            && K::is_worth_sharing(&loaded.value)
+            && let Some(bytes) = envelope::seal(&names.value, &loaded)
+        {
             self.fill(wire, names, token, bytes);
         }
         Ok(loaded)

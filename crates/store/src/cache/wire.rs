@@ -93,6 +93,7 @@ pub(super) struct Wire {
     connection: MultiplexedConnection,
     timeout: Duration,
     dead: AtomicBool,
+    demoted: AtomicBool,
     scripts: Arc<Scripts>,
     /// Which run of which server.
     pub run_id: String,
@@ -161,6 +162,7 @@ impl Connector {
             connection,
             timeout: self.timeout,
             dead: AtomicBool::new(false),
+            demoted: AtomicBool::new(false),
             scripts: Arc::clone(&self.scripts),
             run_id,
         })
@@ -175,6 +177,11 @@ impl Wire {
     /// Whether nobody has declared it dead.
     pub fn is_alive(&self) -> bool {
         !self.dead.load(SeqCst)
+    }
+
+    /// Whether the server took no writes: it has become a replica of another.
+    pub fn is_demoted(&self) -> bool {
+        self.demoted.load(SeqCst)
     }
 
     /// Declares it dead, for everybody.
@@ -197,7 +204,11 @@ impl Wire {
                 tracing::debug!(%error, "Redis refused a command");
                 return Ok(None);
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => {
+                let demoted = redis::ErrorKind::Server(redis::ServerErrorKind::ReadOnly);
+                self.demoted.fetch_or(error.kind() == demoted, SeqCst);
+                error.to_string()
+            }
             Err(_) => "no answer in time".to_owned(),
         };
         if !self.dead.swap(true, SeqCst) {
@@ -262,24 +273,26 @@ impl Wire {
     /// Replaces the head if it is still the one that was read; says whether it did.
     pub async fn replace_head(&self, key: &str, read: &[u8], head: &str) -> Result<bool, Dead> {
         let call = &self.scripts.replace_head;
-        self.set_head(call.key(key).arg(read).arg(head)).await
+        let replaced = self.set_head(call.key(key).arg(read).arg(head)).await?;
+        Ok(replaced == Some(true))
     }
 
-    /// Moves the head of a generation on; says whether it is still that generation's.
+    /// Moves the head of a generation on; says whether it is still that generation's. `None` where there is no memory for
+    /// it.
     pub async fn advance_head(
         &self,
         key: &str,
         generation: &str,
         head: &str,
-    ) -> Result<bool, Dead> {
+    ) -> Result<Option<bool>, Dead> {
         let call = &self.scripts.advance_head;
         self.set_head(call.key(key).arg(generation).arg(head)).await
     }
 
-    async fn set_head(&self, call: &ScriptInvocation<'_>) -> Result<bool, Dead> {
+    async fn set_head(&self, call: &ScriptInvocation<'_>) -> Result<Option<bool>, Dead> {
         let mut connection = self.connection.clone();
         let set: Option<i64> = self.ask(call.invoke_async(&mut connection)).await?;
-        Ok(set == Some(1))
+        Ok(set.map(|set| set == 1))
     }
 
     /// Deletes a key; nothing waits for its success.
@@ -314,16 +327,15 @@ impl Wire {
     }
 }
 
-/// Whether the server has answered, with an error, and the connection is good. A server that loads its data or lost its
-/// master answers too, but is of no use.
+/// Whether the server has answered, with an error, and the connection is good. A server that loads its data, lost its
+/// primary or became a replica answers too, but is of no use.
 fn is_an_answer(error: &redis::RedisError) -> bool {
     use redis::{ErrorKind, ServerErrorKind as Server};
     !error.is_unrecoverable_error()
         && matches!(
             error.kind(),
-            ErrorKind::Server(
-                Server::ResponseError | Server::ExecAbort | Server::NoScript | Server::ReadOnly
-            ) | ErrorKind::Extension
+            ErrorKind::Server(Server::ResponseError | Server::ExecAbort | Server::NoScript)
+                | ErrorKind::Extension
                 | ErrorKind::UnexpectedReturnType
         )
 }

@@ -8,9 +8,10 @@
 //! * **A lone write waits for nothing**: a lane takes what is there, and never waits for more.
 //! * **An answer comes after the commit**, and is the row as that write left it: a user's second write on an insight is
 //!   written only when the first has been answered, in the order in which they came.
-//! * **No write harms another**: what a value breaks is refused before it gets here, and where the database refuses all the
-//!   same, or one row is locked by someone else, the writes of that transaction are sent one by one, each for itself. A
-//!   caller that goes away takes nothing but its own answer along.
+//! * **No value of one write harms another**: it is refused before it gets here, and where the database refuses all the
+//!   same, or one row is locked by someone else, the writes of that transaction are sent one by one, each for itself. Where
+//!   several rows are locked for longer than `database.lock_timeout_milliseconds`, those behind them may be told to come
+//!   again. A caller that goes away takes nothing but its own answer along.
 //! * **Nothing is sent twice** unless the database said that it rolled it back. When the connection is lost, the outcome is
 //!   not known, and each caller is told so.
 //! * **No caller is left waiting**: a lane that ends, by a panic or because its runtime does, drops the answers it owed, and
@@ -35,11 +36,11 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use queue::{Key, Queue, Waiting};
 
-use super::{FlagType, Written, fold::fold_all};
+use super::{FlagType, Written, export::PLACES, fold::fold_all};
 use crate::{
     config::FeedbackSettings,
     db::Pool,
@@ -97,6 +98,8 @@ struct Inner {
     writes: AtomicU64,
     refused: AtomicU64,
     folding: AtomicBool,
+    /// This process's share of the places of exports, so that those who find none take no connection for asking.
+    exports: Arc<Semaphore>,
 }
 
 struct State {
@@ -132,6 +135,7 @@ impl Writer {
                 writes: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
                 folding: AtomicBool::new(false),
+                exports: Arc::new(Semaphore::new(usize::try_from(PLACES).unwrap_or_default())),
             }),
         }
     }
@@ -154,6 +158,11 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         self.inner.enqueue(Waiting { change, answer })?;
         answered.await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    /// A place for an export, where one is free in this process.
+    pub(super) fn export_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.exports).try_acquire_owned().ok()
     }
 
     /// Folds in the background, unless that was done within the interval or is being done.

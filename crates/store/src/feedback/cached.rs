@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Feedback, Stats, Writer, load_stats, stats::MANY_DELTAS};
+use super::{Counts, Feedback, Stats, Writer, load_stats, stats::MANY_DELTAS};
 use crate::{
     cache::{Cache, Cached, Key, Kind, Loaded, Space, Stale},
     db::{Pool, TransactionId},
@@ -19,6 +19,10 @@ impl Key for StatsKey {
 
     fn text(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.0)
+    }
+
+    fn is_worth_sharing(stats: &Stats) -> bool {
+        stats.live != Counts::default() || stats.retired != Counts::default()
     }
 
     fn stale(kind: &str, key: Option<&str>) -> Stale<Self> {

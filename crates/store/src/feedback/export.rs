@@ -19,12 +19,17 @@
 //! yesterday's entries reads all there are.
 //!
 //! What it costs is room for temporary files, and a connection while it lasts. So at most [`PLACES`] run at once, counting all
-//! processes; the places are session locks, so that one is free again the moment its connection ends, however it ends.
+//! processes; the places are session locks, so that one is free again when its connection ends, however it ends: the server
+//! looks for that each second.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{ClientWrapper, Object};
 use futures_util::Stream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Entry, Feedback, Filter, queries};
 use crate::{
@@ -33,7 +38,7 @@ use crate::{
 };
 
 /// How many exports may run at once, counting all processes.
-const PLACES: i64 = 2;
+pub(super) const PLACES: i64 = 2;
 
 /// The first place's lock.
 const FIRST_PLACE: i64 = 0x6665_6564_0000_0000;
@@ -41,9 +46,14 @@ const FIRST_PLACE: i64 = 0x6665_6564_0000_0000;
 /// How long finding the entries may take: longer than a request's statements, and bounded.
 const TIMEOUT_MILLISECONDS: &str = "600000";
 
+/// How long giving all entries may take: a reader that is slower than that does not keep others from theirs.
+const LONGEST: Duration = Duration::from_hours(1);
+
 /// An export under way. Dropping it ends it.
 pub struct Export {
     client: ClientWrapper,
+    _place: OwnedSemaphorePermit,
+    until: Instant,
     total: i64,
     left: i64,
 }
@@ -67,6 +77,12 @@ impl Export {
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         if self.left == 0 {
             return Ok(None);
+        }
+        if Instant::now() > self.until {
+            return Err(Error::unavailable(
+                "export_too_slow",
+                "the export was not read within an hour; export in parts, by ranges of time",
+            ));
         }
         let fetch = &queries::FETCH_EXPORT;
         let prepared = self
@@ -98,6 +114,7 @@ impl Feedback<'_> {
     /// Refused as `export_too_large` where they are more than `feedback.max_export_rows`, and as `export_busy` while two
     /// others run.
     pub async fn export(&self, filter: &Filter) -> Result<Export> {
+        let place = self.writer.export_place().ok_or_else(busy)?;
         // Taken out of the pool for good: what the session holds ends with it.
         let client = Object::take(self.pool.get().await?);
         take_place(&client).await?;
@@ -132,6 +149,8 @@ impl Feedback<'_> {
         execute(&client, &queries::REWIND_EXPORT, &[]).await?;
         Ok(Export {
             client,
+            _place: place,
+            until: Instant::now() + LONGEST,
             total,
             left: total,
         })
@@ -151,12 +170,16 @@ async fn take_place(client: &ClientWrapper) -> Result<()> {
             return Ok(());
         }
     }
-    Err(Error::unavailable(
+    Err(busy())
+}
+
+fn busy() -> Error {
+    Error::unavailable(
         "export_busy",
         format!(
             "{PLACES} exports are running, which is as many as may; try again when one has ended"
         ),
-    ))
+    )
 }
 
 async fn execute(client: &ClientWrapper, statement: &Statement, params: Params<'_>) -> Result<u64> {

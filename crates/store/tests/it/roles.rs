@@ -255,3 +255,40 @@ async fn each_role_may_do_its_work_and_no_more() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn no_login_role_can_write_through_the_triggers_functions() {
+    let db = TestDb::new().await;
+    let admin = db.admin().await;
+    let functions = admin
+        .query(
+            "select oid::regproc::text from pg_proc where prorettype = 'trigger'::regtype
+             and pronamespace = 'public'::regnamespace order by 1",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(functions.len() >= 10);
+    for role in roles::LOGIN {
+        if role == roles::MIGRATOR {
+            continue; // It may become the owner.
+        }
+        let client = db.client(role).await;
+        client
+            .batch_execute("create temp table forge (n int)")
+            .await
+            .unwrap();
+        for function in &functions {
+            let function: &str = function.get(0);
+            let sql = format!(
+                "create trigger t after truncate on forge for each statement execute function {function}()"
+            );
+            let error = client.batch_execute(&sql).await.unwrap_err();
+            assert_eq!(
+                error.code(),
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+                "{role} may use {function}"
+            );
+        }
+    }
+}

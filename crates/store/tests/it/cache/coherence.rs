@@ -80,9 +80,10 @@ async fn another_process_shows_a_write_that_the_reader_names() {
     let mut refused = 0;
     for n in 2..60 {
         let written = world.set("a", n).await;
+        let before = process.figures().stale_refused;
         let read = process.space.get(&key("a"), Some(written)).await.unwrap();
         assert_eq!(read.value, Some(n));
-        refused = process.figures().stale_refused;
+        refused += process.figures().stale_refused - before;
         // A transaction that is not there, or not yet, hides nothing.
         let future = utxoiq_store::db::TransactionId(u64::MAX);
         let read = process.space.get(&key("a"), Some(future)).await.unwrap();

@@ -195,6 +195,104 @@ async fn a_redis_without_memory_is_done_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_became_a_replica_is_not_read() {
+    let world = World::new().await;
+    world
+        .sql("insert into probe select 'k' || g, g from generate_series(1, 1000) g")
+        .await;
+    let process = world.process().await;
+    process.warm("a").await;
+    let mut redis = commands(&world).await;
+    // Of a primary that is not there: it goes on answering reads with what it has.
+    let _: () = redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg("1")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let before = process.figures();
+    for n in 1..100 {
+        assert_eq!(process.read(&format!("k{n}")).await, Some(n));
+        process.space.wrote(&key("other"));
+        assert_eq!(process.read("a").await, Some(1));
+    }
+    let after = process.figures();
+    assert_eq!(
+        (after.hits_redis, after.fills),
+        (before.hits_redis, before.fills)
+    );
+    let _: () = redis::cmd("REPLICAOF")
+        .arg("NO")
+        .arg("ONE")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    process.warm("a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_put_back_shows_nothing_that_was_cached_after() {
+    let world = World::new().await;
+    let first = world.process().await;
+    first.warm("a").await;
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.set("a", 2).await;
+    // The head knows of transactions that the database has not come to yet.
+    let mut redis = commands(&world).await;
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*:head")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let head: String = redis::cmd("GET")
+        .arg(&keys[0])
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let generation = head.split('|').next().unwrap();
+    let _: () = redis::cmd("SET")
+        .arg(&keys[0])
+        .arg(format!("{generation}|99999999:99999999:|99999999"))
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let second = world.process().await;
+    for _ in 0..50 {
+        assert_eq!(second.read("a").await, Some(2));
+        second.space.wrote(&key("other"));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    second.warm("a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_lost_while_too_much_changes_loses_no_change() {
+    let world = World::new().await;
+    world
+        .sql("insert into probe select 'k' || g, 0 from generate_series(1, 60000) g")
+        .await;
+    let process = world.process().await;
+    let admin = world.db.admin().await;
+    for n in 1..4 {
+        process.warm("k7").await;
+        world.sql(&format!("update probe set n = {n}")).await;
+        for _ in 0..20 {
+            let end = "select pg_terminate_backend(pid) from pg_stat_activity
+                       where application_name = 'utxoiq-store cache' and datname = current_database()";
+            admin.query(end, &[]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+        process.sees_within_a_second("k7", Some(n)).await;
+        for _ in 0..30 {
+            assert_eq!(process.read("k7").await, Some(n));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_hears_of_no_changes_serves_nothing_from_a_cache() {
     let world = World::new().await;
     let to_database = FaultProxy::start(database_address()).await;

@@ -15,7 +15,8 @@ pub const LOCK_EXPORT: Statement = Statement {
 /// Settings of the export's session: how long its one long statement may take, and that all of its rows are wanted.
 pub const SET_EXPORT: Statement = Statement {
     name: "feedback.set_export",
-    sql: "select from (select set_config('statement_timeout', $1, false), set_config('cursor_tuple_fraction', '1', false)) as done",
+    sql: "select from (select set_config('statement_timeout', $1, false), set_config('cursor_tuple_fraction', '1', false),
+                 set_config('client_connection_check_interval', '1s', false)) as done",
     params: &[Type::TEXT],
     columns: &[],
 };
