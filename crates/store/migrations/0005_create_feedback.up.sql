@@ -204,11 +204,12 @@ create table feedback_retired (
 );
 
 -- The statistics of insights, exact in the caller's snapshot: folded counts plus open deltas, and what retention removed.
--- It is a function for its setting: a plan is kept for the session, and one made while a table was small or empty would
--- read the whole of it when it has grown. Tables are read in the order in which TRUNCATE locks them.
+-- It is a function for its settings: a plan is kept for the session, and one made while a table was small or empty would
+-- read the whole of it when it has grown; and a plan that looks dear is not to be compiled. Tables are read in the order in
+-- which TRUNCATE locks them.
 create function feedback_read_stats(insight_ids text[])
     returns table (insight_id text, live bigint[], retired bigint[], open_deltas bigint)
-    language plpgsql stable set search_path = public, pg_temp set enable_seqscan = off as $$
+    language plpgsql stable set search_path = public, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 begin
     return query
@@ -235,7 +236,7 @@ begin
         from feedback_deltas
         where insight_id = w.insight_id
               and x >= coalesce((select case when system_identifier = (select c.system_identifier from pg_control_system() c)
-                                             then stats_below end from feedback_fold), '0')) d
+                                             then stats_below end from feedback_fold where only_one), '0')) d
     cross join lateral (
         select coalesce(sum(ratings_1), 0)::bigint as ratings_1, coalesce(sum(ratings_2), 0)::bigint as ratings_2,
                coalesce(sum(ratings_3), 0)::bigint as ratings_3, coalesce(sum(ratings_4), 0)::bigint as ratings_4,
