@@ -39,6 +39,7 @@ mod batch;
 mod envelope;
 mod figures;
 mod keeper;
+mod listener;
 pub mod outbox;
 mod space;
 mod time;
@@ -71,7 +72,7 @@ use crate::{
     error::{Error, Result},
 };
 use figures::Counters;
-use space::{Attached, Listener};
+use listener::{Attached, Listener};
 use wire::Wire;
 
 /// For how long after the beginning of a completed round both layers may serve.
@@ -366,12 +367,17 @@ impl Cache {
         self.0.start();
     }
 
-    /// Whether Redis answers; no traffic.
+    /// Whether Redis answers and is in use; no traffic. `Down` also while this process hears of no changes.
     pub fn probe(&self) -> CacheState {
-        match (self.0.has_redis, self.0.wire()) {
+        let shared = &self.0;
+        let now = time::millis();
+        let is_deaf = shared.keeper.get().is_some() && !shared.local_is_fresh(now);
+        match (shared.has_redis, shared.wire()) {
+            _ if is_deaf => CacheState::Down,
             (false, _) => CacheState::Off,
-            (true, Some(_)) => CacheState::Up,
-            (true, None) => CacheState::Down,
+            (true, Some(_)) if shared.keeper.get().is_none() => CacheState::Up,
+            (true, _) if shared.attached(now).is_some() => CacheState::Up,
+            (true, _) => CacheState::Down,
         }
     }
 

@@ -92,7 +92,10 @@ fn check_feedback_statistics(store: Store) -> Task {
                 if drift.is_empty() {
                     return Ok(json!({ "differences": 0 }));
                 }
-                let named: Vec<&str> = drift.iter().map(|one| &*one.insight_id).collect();
+                let named: Vec<String> = drift
+                    .iter()
+                    .map(|one| format!("{:?}", one.insight_id))
+                    .collect();
                 Err(Error::internal(format!(
                     "statistics of feedback differ from its rows, at least for: {}; look for writes that went past the triggers of insight_feedback",
                     named.join(", ")

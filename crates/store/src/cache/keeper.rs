@@ -25,8 +25,8 @@ use tokio_postgres::Statement;
 use super::{
     Core, FORMAT, FRESH_MILLIS,
     figures::count,
+    listener::{Attached, Heard},
     outbox::{self, Change, Cursor, Incarnation, News},
-    space::{Attached, Heard},
     time,
     wire::{Dead, Wire},
 };
@@ -77,24 +77,20 @@ pub(super) async fn keep(core: Arc<Core>) {
 
 /// Makes wires to Redis for ever, one at a time.
 pub(super) async fn watch(core: Arc<Core>, connector: super::wire::Connector) {
-    let mut is_told = false;
+    let mut news = WireNews::default();
     let mut pause = WATCH;
     loop {
         let began = time::millis();
         match connector.connect().await {
             Ok(wire) => {
-                tracing::info!("Redis answers");
-                is_told = false;
                 let wire = Arc::new(wire);
                 core.set_wire(Some(Arc::clone(&wire)));
-                watch_one(&wire).await;
+                watch_one(&wire, &mut news).await;
                 core.set_wire(None);
+                let why = wire.cause_of_death();
+                news.lost(&why);
             }
-            Err(error) if !is_told => {
-                is_told = true;
-                tracing::warn!(%error, "Redis does not answer; the database answers alone");
-            }
-            Err(_) => {}
+            Err(error) => news.lost(&error),
         }
         // One that answers only for a moment, again and again, is left alone for longer.
         let lasted = Duration::from_millis(time::millis() - began);
@@ -107,8 +103,31 @@ pub(super) async fn watch(core: Arc<Core>, connector: super::wire::Connector) {
     }
 }
 
-/// Returns when the wire is dead.
-async fn watch_one(wire: &Wire) {
+/// What the log was told last: one line for each change that lasts, however often a wire comes and goes.
+#[derive(Default)]
+struct WireNews {
+    is_told_lost: bool,
+    is_told_good: bool,
+}
+
+impl WireNews {
+    fn good(&mut self) {
+        if !std::mem::replace(&mut self.is_told_good, true) {
+            tracing::info!("Redis answers");
+        }
+        self.is_told_lost = false;
+    }
+
+    fn lost(&mut self, why: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.is_told_lost, true) {
+            tracing::warn!(%why, "Redis cannot be used; the database answers until it can");
+        }
+        self.is_told_good = false;
+    }
+}
+
+/// Returns when the wire is dead. It is told to be good when it has lasted a little.
+async fn watch_one(wire: &Wire, news: &mut WireNews) {
     loop {
         for _ in 0..PINGS {
             sleep(WATCH).await;
@@ -116,7 +135,9 @@ async fn watch_one(wire: &Wire) {
                 return;
             }
         }
-        let _ = wire.ping().await;
+        if wire.ping().await.is_ok() {
+            news.good();
+        }
     }
 }
 

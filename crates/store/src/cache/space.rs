@@ -16,12 +16,13 @@ use rand::RngExt as _;
 use tokio::sync::oneshot;
 
 use super::{
-    Cached, Key, Shared, Stale,
+    Cached, Key, Shared,
     batch::{Batcher, Load},
     envelope,
     figures::{Counters, count},
+    listener::{Attached, Listener as _, Names},
     time,
-    wire::{Looked, Wire},
+    wire::Looked,
 };
 use crate::{
     db::TransactionId,
@@ -39,7 +40,7 @@ const JOINABLE_MILLIS: u64 = 200;
 const MAX_WRITTEN: usize = 100_000;
 
 /// A value in this process.
-struct Held<V> {
+pub(super) struct Held<V> {
     cached: Arc<Cached<V>>,
     /// Which generation of the whole space it belongs to.
     epoch: u64,
@@ -90,24 +91,24 @@ impl<K: Key> std::fmt::Debug for Space<K> {
 
 pub(super) struct Inner<K: Key> {
     shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     ttl: Duration,
-    local: Local<K, Held<K::Value>>,
+    pub(super) local: Local<K, Held<K::Value>>,
     hasher: RandomState,
     /// How many changes were heard of, for each part of the keys.
     shards: Box<[Mutex<u64>]>,
-    epoch: AtomicU64,
+    pub(super) epoch: AtomicU64,
     /// Keys that this process has written, and the round of polls after which Redis has heard of it.
-    written: Mutex<HashMap<K, u64>>,
+    pub(super) written: Mutex<HashMap<K, u64>>,
     /// The same for all keys.
     all_written_until: AtomicU64,
-    settled: AtomicU64,
+    pub(super) settled: AtomicU64,
     flights: Mutex<HashMap<K, Flight<K::Value>>>,
     next_flight: AtomicU64,
     batcher: Batcher<K, K::Value>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -403,7 +404,7 @@ impl<K: Key> Inner<K> {
         });
     }
 
-    fn forget(&self, key: &K) {
+    pub(super) fn forget(&self, key: &K) {
         let mut changes = lock(self.shard(key));
         *changes += 1;
         self.local.invalidate(key);
@@ -433,100 +434,4 @@ impl<K: Key> Drop for Landing<K> {
 /// Less up to a tenth at random, so that what was filled together does not end together.
 fn jittered(ttl: Duration) -> Duration {
     ttl.mul_f64(rand::rng().random_range(0.9..1.0))
-}
-
-/// A key's names in Redis.
-struct Names {
-    value: String,
-    lease: String,
-}
-
-impl Names {
-    fn of<K: Key>(prefix: &str, key: &K) -> Self {
-        let (kind, text) = (K::KIND.as_str(), key.text());
-        Self {
-            value: format!("{prefix}:v:{kind}:{text}"),
-            lease: format!("{prefix}:l:{kind}:{text}"),
-        }
-    }
-}
-
-/// A wire with the prefix under which this process reads and writes now.
-#[derive(Clone)]
-pub(super) struct Attached {
-    pub wire: Arc<Wire>,
-    pub prefix: Arc<str>,
-}
-
-/// What the keeper does with every space, whatever its type.
-pub(super) trait Listener: Send + Sync {
-    /// Which of its keys a change concerns.
-    fn concerns(&self, kind: &str, key: Option<&str>) -> Heard;
-    /// Lets go of what a change concerns.
-    fn hear(&self, kind: &str, key: Option<&str>);
-    /// The names in Redis of what a change concerns.
-    fn names(&self, prefix: &str, kind: &str, key: &str, into: &mut Vec<String>);
-    /// Lets go of everything.
-    fn forget_all(&self);
-    /// Every round up to this one has reached Redis.
-    fn settle(&self, round: u64);
-    /// The counters.
-    fn counters(&self) -> &Counters;
-}
-
-/// Whether a change concerned a space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It did not.
-    Nothing,
-    /// Some of its keys.
-    Keys,
-    /// All of its keys.
-    All,
-}
-
-impl<K: Key> Listener for Inner<K> {
-    fn concerns(&self, kind: &str, key: Option<&str>) -> Heard {
-        match K::stale(kind, key) {
-            Stale::Nothing => Heard::Nothing,
-            Stale::All => Heard::All,
-            Stale::Keys(_) => Heard::Keys,
-        }
-    }
-
-    fn hear(&self, kind: &str, key: Option<&str>) {
-        match K::stale(kind, key) {
-            Stale::Nothing => {}
-            Stale::All => self.forget_all(),
-            Stale::Keys(keys) => {
-                for key in &keys {
-                    self.forget(key);
-                }
-            }
-        }
-    }
-
-    fn names(&self, prefix: &str, kind: &str, key: &str, into: &mut Vec<String>) {
-        if let Stale::Keys(keys) = K::stale(kind, Some(key)) {
-            for key in &keys {
-                let names = Names::of(prefix, key);
-                into.extend([names.value, names.lease]);
-            }
-        }
-    }
-
-    fn forget_all(&self) {
-        // Whatever carries the old number is not served from here on, whenever it was inserted.
-        self.epoch.fetch_add(1, SeqCst);
-        self.local.invalidate_all();
-    }
-
-    fn settle(&self, round: u64) {
-        lock(&self.written).retain(|_, until| *until > round);
-        self.settled.fetch_max(round, SeqCst);
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
-    }
 }

@@ -10,7 +10,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
@@ -94,6 +94,7 @@ pub(super) struct Wire {
     timeout: Duration,
     dead: AtomicBool,
     demoted: AtomicBool,
+    cause: OnceLock<String>,
     scripts: Arc<Scripts>,
     /// Which run of which server.
     pub run_id: String,
@@ -163,6 +164,7 @@ impl Connector {
             timeout: self.timeout,
             dead: AtomicBool::new(false),
             demoted: AtomicBool::new(false),
+            cause: OnceLock::new(),
             scripts: Arc::clone(&self.scripts),
             run_id,
         })
@@ -182,6 +184,14 @@ impl Wire {
     /// Whether the server took no writes: it has become a replica of another.
     pub fn is_demoted(&self) -> bool {
         self.demoted.load(SeqCst)
+    }
+
+    /// What it died of, for the log.
+    pub fn cause_of_death(&self) -> String {
+        self.cause
+            .get()
+            .cloned()
+            .unwrap_or_else(|| "it refused a deletion".to_owned())
     }
 
     /// Declares it dead, for everybody.
@@ -211,12 +221,8 @@ impl Wire {
             }
             Err(_) => "no answer in time".to_owned(),
         };
-        if !self.dead.swap(true, SeqCst) {
-            tracing::warn!(
-                why,
-                "Redis does not answer; the database answers until it does"
-            );
-        }
+        self.cause.get_or_init(|| why);
+        self.declare_dead();
         Err(Dead)
     }
 

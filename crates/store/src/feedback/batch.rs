@@ -9,9 +9,8 @@
 //! * **An answer comes after the commit**, and is the row as that write left it: a user's second write on an insight is
 //!   written only when the first has been answered, in the order in which they came.
 //! * **No value of one write harms another**: it is refused before it gets here, and where the database refuses all the
-//!   same, or one row is locked by someone else, the writes of that transaction are sent one by one, each for itself. Where
-//!   several rows are locked for longer than `database.lock_timeout_milliseconds`, those behind them may be told to come
-//!   again. A caller that goes away takes nothing but its own answer along.
+//!   same, or one row is locked by someone else, the writes of that transaction are sent one by one, each for itself. Those whose
+//!   row is locked come last. A caller that goes away takes nothing but its own answer along.
 //! * **Nothing is sent twice** unless the database said that it rolled it back. When the connection is lost, the outcome is
 //!   not known, and each caller is told so.
 //! * **No caller is left waiting**: a lane that ends, by a panic or because its runtime does, drops the answers it owed, and
@@ -36,7 +35,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 use queue::{Key, Queue, Waiting};
 
@@ -55,6 +54,9 @@ const LANES_AT_MOST: usize = 8;
 
 /// A lane that has been at its batch for so long is held up.
 const HELD_UP: Duration = Duration::from_millis(100);
+
+/// Withdrawals under way at once.
+const WITHDRAWALS: usize = 4;
 
 /// Facts of one user on one insight, checked.
 #[derive(Debug)]
@@ -100,6 +102,7 @@ struct Inner {
     folding: AtomicBool,
     /// This process's share of the places of exports, so that those who find none take no connection for asking.
     exports: Arc<Semaphore>,
+    withdrawals: Semaphore,
 }
 
 struct State {
@@ -135,6 +138,7 @@ impl Writer {
                 writes: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
                 folding: AtomicBool::new(false),
+                withdrawals: Semaphore::new(WITHDRAWALS),
                 exports: Arc::new(Semaphore::new(usize::try_from(PLACES).unwrap_or_default())),
             }),
         }
@@ -158,6 +162,11 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         self.inner.enqueue(Waiting { change, answer })?;
         answered.await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    /// A place for a withdrawal: each waits for its row on a connection of its own, and must leave others theirs.
+    pub(super) async fn withdrawal_place(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.withdrawals.acquire().await.ok()
     }
 
     /// A place for an export, where one is free in this process.

@@ -92,6 +92,7 @@ impl Feedback<'_> {
     ) -> Result<Written> {
         check(&change(insight_id, user_id, now))?;
         let _noting = self.noting(insight_id);
+        let _place = self.writer.withdrawal_place().await;
         let connection = self.pool.get().await?;
         let row = db::query_opt(
             &connection,

@@ -3,6 +3,7 @@
 use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
@@ -21,6 +22,15 @@ use crate::{
 
 /// So many writes of a batch may wait for a lock in vain before the others are given up, too.
 const WAITS_IN_VAIN: usize = 2;
+
+/// How long a batch waits for a row's lock, in milliseconds: longer than any write of ours takes.
+const PATIENCE_TOGETHER: &str = "500";
+
+/// How long each of its writes does, when the batch has waited in vain.
+const PATIENCE_ALONE: &str = "100";
+
+/// How long is waited so for the rows of a batch together.
+const LONG: Duration = Duration::from_secs(2);
 
 /// Starts a lane that was counted already.
 pub(super) fn spawn(inner: &Arc<Inner>) {
@@ -107,7 +117,8 @@ impl Inner {
     async fn write(self: &Arc<Self>, connection: &Connection, mut batch: Vec<Waiting>) {
         // The order in which the statement writes and answers.
         batch.sort_unstable_by(|a, b| a.change.key().cmp(&b.change.key()));
-        match self.commit(connection, &batch).await {
+        let patience = (batch.len() > 1).then_some(PATIENCE_TOGETHER);
+        match self.commit(connection, &batch, patience).await {
             Ok(rows) => answer(batch, rows),
             Err(error) if batch.len() > 1 && may_be_of_one(&error) => {
                 self.write_singly(connection, batch).await;
@@ -116,14 +127,43 @@ impl Inner {
         }
     }
 
-    /// Each by itself, so that only those fail that are the cause. Where it is a lock that nobody lets go of, and not of one
-    /// row, each would wait in vain: then the others are told at once.
+    /// Each by itself, so that only those fail that are the cause: first those that need not wait, then those whose row is
+    /// locked. Where nothing can be written for long, the whole table is locked: then all are told at once.
     async fn write_singly(self: &Arc<Self>, connection: &Connection, batch: Vec<Waiting>) {
+        let began = Instant::now();
+        let mut has_written = false;
+        let mut locked = Vec::new();
+        let mut batch = batch.into_iter();
+        while let Some(waiting) = batch.next() {
+            let one = std::slice::from_ref(&waiting);
+            match self.commit(connection, one, Some(PATIENCE_ALONE)).await {
+                Ok(rows) => {
+                    has_written = true;
+                    answer(vec![waiting], rows);
+                }
+                Err(error) if has_waited_in_vain(&error) => {
+                    locked.push(waiting);
+                    if began.elapsed() > LONG {
+                        locked.extend(batch.by_ref());
+                        if !has_written {
+                            return refuse(locked, error);
+                        }
+                    }
+                }
+                Err(error) => refuse(vec![waiting], error),
+            }
+        }
+        self.write_locked(connection, locked).await;
+    }
+
+    /// Waits for locks that are held for long. When nobody lets go of them, each would wait in vain: then the others are
+    /// told at once.
+    async fn write_locked(self: &Arc<Self>, connection: &Connection, locked: Vec<Waiting>) {
         let mut waited_in_vain = 0;
-        let mut rest = batch.into_iter();
+        let mut rest = locked.into_iter();
         while let Some(waiting) = rest.next() {
             let one = std::slice::from_ref(&waiting);
-            match self.commit(connection, one).await {
+            match self.commit(connection, one, None).await {
                 Ok(rows) => answer(vec![waiting], rows),
                 Err(error) => {
                     waited_in_vain += usize::from(has_waited_in_vain(&error));
@@ -142,8 +182,12 @@ impl Inner {
         self: &Arc<Self>,
         connection: &Connection,
         batch: &[Waiting],
+        patience: Option<&'static str>,
     ) -> Result<Vec<Row>> {
-        let arrays = Arrays::of(batch);
+        let arrays = Arrays {
+            patience,
+            ..Arrays::of(batch)
+        };
         let written = match arrays.write(connection).await {
             Err(error) if was_rolled_back_for_others(&error) => arrays.write(connection).await,
             written => written,
@@ -189,6 +233,8 @@ struct Arrays<'a> {
     flag_types: Vec<Option<&'static str>>,
     flag_reasons: Vec<Option<&'a str>>,
     ats: Vec<DateTime<Utc>>,
+    /// How long a row's lock is waited for, in milliseconds; `None`: as long as the session does.
+    patience: Option<&'static str>,
 }
 
 impl<'a> Arrays<'a> {
@@ -211,6 +257,7 @@ impl<'a> Arrays<'a> {
                 })
                 .collect(),
             ats: changes().map(|change| change.at).collect(),
+            patience: None,
         }
     }
 
@@ -226,6 +273,7 @@ impl<'a> Arrays<'a> {
                 &self.flag_types,
                 &self.flag_reasons,
                 &self.ats,
+                &self.patience,
             ],
         )
         .await

@@ -32,7 +32,7 @@ macro_rules! written {
 ///
 /// Each update has a later time than the one before, also when clocks go back: the row's times are then filled in here and
 /// not by the trigger that serves psql. In one order, so that concurrent batches wait for each other and never deadlock;
-/// the rows come back in it.
+/// the rows come back in it. `$8` is how long a row's lock is waited for; null: as long as the session does.
 pub const WRITE: Statement = Statement {
     name: "feedback.write",
     sql: concat!(
@@ -43,6 +43,7 @@ pub const WRITE: Statement = Statement {
                 flag_type, flag_reason, case when flag_type is not null then at end, at, at
          from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
               as change (insight_id, user_id, rating, comment, flag_type, flag_reason, at)
+         cross join (select set_config('lock_timeout', coalesce($8, current_setting('lock_timeout')), true)) as patience
          order by insight_id collate \"C\", user_id collate \"C\"
          on conflict (insight_id, user_id) do update set
              rating = coalesce(excluded.rating, f.rating),
@@ -66,6 +67,7 @@ pub const WRITE: Statement = Statement {
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
         Type::TIMESTAMPTZ_ARRAY,
+        Type::TEXT,
     ],
     columns: WRITTEN_COLUMNS,
 };

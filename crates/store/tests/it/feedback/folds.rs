@@ -358,7 +358,7 @@ async fn a_write_past_the_triggers_is_found_and_the_task_fails_loudly() {
         .await
         .unwrap();
     assert!(
-        matches!(found.result, SlotResult::Failed { ref error, .. } if error.contains("at least for: b;")),
+        matches!(found.result, SlotResult::Failed { ref error, .. } if error.contains("at least for: \"b\";")),
         "{found:?}"
     );
     admin
