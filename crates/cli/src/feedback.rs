@@ -19,7 +19,7 @@ use crate::{
 pub enum Command {
     /// Show what users think of an insight
     Stats(Stats),
-    /// Find feedback, the last changed first; the token needs the scope feedback:read_all, except for its own user
+    /// Find feedback, the last changed first; the token needs feedback:read and, except for its own user, feedback:read_all
     Search(Search),
     /// Rank insights, the best first
     Top(Top),

@@ -22,6 +22,9 @@ use crate::{
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: u8 = 130;
 
+/// Likewise, by SIGTERM.
+const TERMINATED: u8 = 143;
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,6 +48,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::select! {
         done = export(args) => done.map(|()| ExitCode::SUCCESS),
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        () = terminated() => Ok(ExitCode::from(TERMINATED)),
+    }
+}
+
+/// Completes with the signal that service managers, cron and `timeout` send.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signals) => {
+            signals.recv().await;
+        }
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -87,8 +102,17 @@ impl Target {
         if path.is_dir() {
             anyhow::bail!("{} is a folder: name a file", path.display());
         }
-        if !force && path.symlink_metadata().is_ok() {
-            return Err(exists(path));
+        if let Ok(there) = path.symlink_metadata() {
+            if !force {
+                return Err(exists(path));
+            }
+            // A device, a pipe or a link would be replaced by a file, which nobody means.
+            if !there.is_file() {
+                anyhow::bail!(
+                    "{} is no file: name a file, or leave --output out and redirect",
+                    path.display()
+                );
+            }
         }
         // In the same folder, so that giving it its name is one step.
         let folder = path

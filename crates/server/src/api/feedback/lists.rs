@@ -45,7 +45,7 @@ pub(super) fn add(routes: Routes) -> Routes {
             Call::get("/api/v1/feedback/search", read, "Find feedback, the last changed first")
                 .describe(
                     "All conditions given must hold. The scope `feedback:read` is enough with the caller's own `user_id`; \
-                     everything else needs `feedback:read_all`.",
+                     everything else needs `feedback:read_all` as well.",
                 )
                 .query::<wire::FilterQuery>()
                 .page(SEARCH_LIMIT)
