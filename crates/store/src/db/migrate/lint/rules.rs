@@ -305,15 +305,15 @@ pub static RULES: &[Rule] = &[
         advice: "a function with its owner's rights must not look into schemas of its caller's: add SET search_path = public, pg_temp",
         direction: Up,
         bad: "create function f() returns trigger language plpgsql security definer as $$ begin return new; end $$;",
-        good: "create function f() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$ begin return new; end $$;",
+        good: "create function f() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$ begin return new; end $$;\nrevoke execute on function f from public;",
         check: bounds::security_definer_search_path,
     },
     Rule {
         name: "security-definer-public",
-        advice: "everybody may call a new function: REVOKE EXECUTE ON FUNCTION … FROM PUBLIC in the same file and grant \
+        advice: "everybody may call a new function, and attach a trigger function to a table of their own: REVOKE EXECUTE ON FUNCTION … FROM PUBLIC in the same file and grant \
                  it to the role that needs it",
         direction: Up,
-        bad: "create function f() returns void language sql security definer set search_path = public, pg_temp as $$ select 1 $$;",
+        bad: "create function f() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$ begin return new; end $$;",
         good: "create function f() returns void language sql security definer set search_path = public, pg_temp as $$ select 1 $$;\nrevoke execute on function f() from public;",
         check: bounds::security_definer_public,
     },
