@@ -7,11 +7,10 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, header, request::Parts},
-    middleware::Next,
-    response::Response,
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, HeaderName, header, request::Parts},
 };
+use chrono::{DateTime, Utc};
 use utxoiq_store::{
     error::Error,
     token::{Caller, Scope},
@@ -23,6 +22,8 @@ use crate::{
 };
 
 const USER_ID: &str = "X-User-Id";
+
+static USER_ID_HEADER: HeaderName = HeaderName::from_static("x-user-id");
 
 /// The longest user id, in characters.
 const MAX_USER_ID: usize = 100;
@@ -36,24 +37,25 @@ pub struct Authenticated(pub Arc<Caller>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
-/// Lets a request through when its token has the scope.
+/// Lets a request through when its token has the scope, and notes its caller.
 pub(crate) async fn authorize(
-    State((state, scope)): State<(AppState, Scope)>,
-    mut request: Request,
-    next: Next,
-) -> ApiResult<Response> {
+    state: &AppState,
+    scope: Scope,
+    request: &mut Request,
+    now: DateTime<Utc>,
+) -> ApiResult<()> {
     state.readiness.admit()?;
     let token = bearer(request.headers()).ok_or_else(ApiError::unauthorized)?;
     let caller = state
         .tokens
-        .authenticate(token, state.store.now())
+        .authenticate(token, now)
         .await?
         .ok_or_else(ApiError::unauthorized)?;
     if !caller.has(scope) {
         return Err(ApiError::forbidden(scope));
     }
     request.extensions_mut().insert(Authenticated(caller));
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 /// The token of a request that names exactly one.
@@ -93,7 +95,7 @@ impl<S: Sync> FromRequestParts<S> for UserId {
 /// The user that the header names; `None` without the header.
 fn named_user(headers: &HeaderMap) -> Option<ApiResult<String>> {
     let refuse = |message: &str| Some(Err(Error::field(USER_ID, message).into()));
-    let mut values = headers.get_all(USER_ID).iter();
+    let mut values = headers.get_all(&USER_ID_HEADER).iter();
     let value = values.next()?;
     if values.next().is_some() {
         return refuse("must be sent once");

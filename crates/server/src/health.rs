@@ -75,6 +75,8 @@ pub struct Readiness {
 #[derive(Debug)]
 struct Shared {
     finding: RwLock<Finding>,
+    /// Whether the schema that was found is one this program can use: what every call asks, without a lock.
+    admits: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -118,6 +120,7 @@ impl Readiness {
                 database: DatabaseState::Unknown,
                 schema: None,
             }),
+            admits: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
         let checks = tokio::spawn(check_forever(store.clone(), Arc::clone(&shared)));
@@ -135,6 +138,9 @@ impl Readiness {
     /// Refuses calls while the schema is unknown or not one that this program can use. A database that is away is not
     /// judged here: each call finds out for itself, and may find it back.
     pub fn admit(&self) -> ApiResult<()> {
+        if self.shared.admits.load(Relaxed) {
+            return Ok(());
+        }
         match &self.shared.read().schema {
             Some(schema) => Ok(schema.require()?),
             None => Err(ApiError::unavailable(
@@ -223,8 +229,9 @@ impl Shared {
         }
         finding.at = Instant::now();
         finding.database = database;
-        if schema.is_some() {
-            finding.schema = schema;
+        if let Some(schema) = schema {
+            self.admits.store(schema.serves(), Relaxed);
+            finding.schema = Some(schema);
         }
     }
 }

@@ -7,8 +7,8 @@
 //! * Every failed answer has one form ([`error`]), and nothing that a client sends is answered with 500.
 //! * Every limit is in the configuration: body, time, requests in flight, connections, time for a request's head.
 //!
-//! [`input`] reads requests, [`auth`] knows the caller, [`version`] lets readers see what they wrote, [`observe`] is the
-//! one layer around everything, [`api`] has a file for each slice. The composition root opens the store, makes an
+//! [`input`] reads requests, [`auth`] knows the caller, [`version`] lets readers see what they wrote, [`observe`] is
+//! what stands around everything, [`api`] has a file for each slice. The composition root opens the store, makes an
 //! [`AppState`] and calls [`serve`].
 
 pub mod api;
@@ -25,11 +25,11 @@ pub mod version;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
+use axum::{Router, http::StatusCode};
 use tokio::net::TcpListener;
 use utxoiq_store::{Store, schedule::Scheduler, token::TokenCache};
 
-use crate::{error::ApiError, health::Readiness, metrics::Metrics, routes::Routes};
+use crate::{error::ApiError, health::Readiness, metrics::Metrics, observe::Gated, routes::Routes};
 
 /// What handlers share. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -79,14 +79,13 @@ pub fn router(state: &AppState) -> Router {
 
 /// A service of these calls.
 pub fn router_of(state: &AppState, routes: Vec<Routes>) -> Router {
+    let unknown_path = async || ApiError::unknown_path();
+    let unknown_method = async || StatusCode::METHOD_NOT_ALLOWED;
     routes
         .into_iter()
         .fold(Router::new(), |router, slice| slice.mount(router, state))
-        .fallback(async || ApiError::unknown_path())
-        .layer(DefaultBodyLimit::max(
-            state.store.config().server.max_body_bytes,
-        ))
-        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .fallback(Gated::no_call(state, unknown_path))
+        .method_not_allowed_fallback(Gated::no_call(state, unknown_method))
         .with_state(state.clone())
 }
 

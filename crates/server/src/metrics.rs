@@ -7,12 +7,7 @@
 //! Labels come from small closed sets (the route's pattern, never the path; known methods; the status' class), so that
 //! nothing a client sends makes a new series.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -72,17 +67,22 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
-    routes: Arc<RwLock<HashMap<String, RouteFigures>>>,
 }
 
-/// The figures of a route by method, so that a request's are found without making labels.
-type RouteFigures = HashMap<&'static str, MethodFigures>;
-
+/// The figures of a route's requests of one method: who has them counts without making labels.
 #[derive(Clone)]
-struct MethodFigures {
+pub(crate) struct MethodFigures {
     latency: Histogram,
     /// In the order of [`CLASSES`].
     requests: [Counter; CLASSES.len()],
+}
+
+impl MethodFigures {
+    /// Counts one request; `status` is absent when the client went away before its answer.
+    pub(crate) fn count(&self, status: Option<StatusCode>, took: Duration) {
+        self.latency.observe(took.as_secs_f64());
+        self.requests[status.map_or(CLASSES.len() - 1, class)].inc();
+    }
 }
 
 /// How requests end; the last: the client went away before its answer.
@@ -129,7 +129,6 @@ impl Metrics {
             requests,
             latency,
             in_flight,
-            routes: Arc::default(),
         }
     }
 
@@ -138,49 +137,19 @@ impl Metrics {
         &self.in_flight
     }
 
-    /// Counts one request; `status` is absent when the client went away before its answer.
-    pub(crate) fn record(
-        &self,
-        method: &Method,
-        route: &str,
-        status: Option<StatusCode>,
-        took: Duration,
-    ) {
-        let method = method_label(method);
-        let class = status.map_or(CLASSES.len() - 1, class);
-        let count = |figures: &MethodFigures| {
-            figures.latency.observe(took.as_secs_f64());
-            figures.requests[class].inc();
-        };
-        {
-            let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(figures) = routes.get(route).and_then(|methods| methods.get(method)) {
-                count(figures);
-                return;
-            }
-        }
-        let figures = self.figures_of(method, route);
-        count(&figures);
-        self.routes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(route.to_owned())
-            .or_default()
-            .insert(method, figures);
-    }
-
-    fn figures_of(&self, method: &'static str, route: &str) -> MethodFigures {
-        let latency = self.latency.get_or_create_owned(&RouteLabels {
-            method,
-            route: route.to_owned(),
-        });
+    /// The figures of a route's requests of one method.
+    pub(crate) fn figures(&self, method: &Method, route: &str) -> MethodFigures {
+        let (method, route) = (method_label(method), route.to_owned());
         let requests = CLASSES.map(|status| {
             self.requests.get_or_create_owned(&RequestLabels {
                 method,
-                route: route.to_owned(),
+                route: route.clone(),
                 status,
             })
         });
+        let latency = self
+            .latency
+            .get_or_create_owned(&RouteLabels { method, route });
         MethodFigures { latency, requests }
     }
 

@@ -1,33 +1,39 @@
-//! The one layer around everything: what every request gets, and what every answer has.
+//! What stands around every call: what each request gets, and what each answer has.
 //!
 //! A request gets an id, a place among those in flight, a time limit and a net under panics. An answer has the id, the
 //! problem form where it is an error, and the headers that keep it out of caches and of guesses about its type. Both
 //! are counted, and written to the log in one line at level debug (`log.level = "info,utxoiq_store_server::access=debug"`
 //! shows them); what fails on our side is logged as warning or error by [`crate::error`], with the same id.
 //!
-//! It is one layer rather than six because each layer costs an allocation and a clone of the service on the hot path.
+//! It is one handler around another rather than layers, because each layer of a router costs allocations and a copy of the
+//! request on the hot path; and what need not be done for an answer that is there at once, such as setting a timer, is not.
 
 use std::{
     any::Any,
+    cell::Cell,
+    future::poll_fn,
     panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::{Arc, OnceLock},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    handler::Handler,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
-use tracing::Instrument as _;
-use utxoiq_store::clock::uuid_at;
 use uuid::Uuid;
 
 use crate::{
-    AppState,
-    error::{self, ApiError},
+    AppState, auth,
+    error::{self, ApiError, ApiResult},
+    metrics::MethodFigures,
+    routes::Access,
 };
 
 /// The header that carries a request's id, both ways.
@@ -36,49 +42,146 @@ pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 64;
 
+tokio::task_local! {
+    /// The id of the request that the task works on.
+    static CURRENT: HeaderValue;
+}
+
+/// Hands the id of the request that is being worked on here to a function: the log puts it into each line. A span would say
+/// it as well, and cost a request more than all the rest of this module.
+pub fn with_request_id<R>(read: impl FnOnce(&str) -> R) -> Option<R> {
+    let read = |id: &HeaderValue| id.to_str().ok().map(read);
+    CURRENT.try_with(read).ok().flatten()
+}
+
+/// The same work under the id of the request that is being worked on here, for a task of its own.
+pub(crate) async fn for_this_request<F: Future>(work: F) -> F::Output {
+    match CURRENT.try_with(HeaderValue::clone) {
+        Ok(id) => CURRENT.scope(id, work).await,
+        Err(_) => work.await,
+    }
+}
+
 /// What a path that no call has is called in metrics and logs.
 const UNMATCHED: &str = "unmatched";
 
-pub(crate) async fn observe(
-    State(state): State<AppState>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let id = request_id(&mut request, state.store.now());
-    // What is logged about a request names it; the span adds that to what is logged on the way, where that is asked for.
-    let span = tracing::debug_span!("request", request_id = id.to_str().unwrap_or_default());
-    let under_way = UnderWay::begin(&state, &request);
-    async move {
-        let response = if under_way.is_one_too_many(&state) {
-            ApiError::unavailable(
-                "overloaded",
-                "too many requests are being worked on; send the request again later",
-            )
-            .into_response()
-        } else {
-            bounded(&state, request, next).await
-        };
-        let mut response = error::render(response, id.to_str().unwrap_or_default());
-        under_way.end(response.status(), id.to_str().unwrap_or_default());
-        finish_headers(&mut response, id);
-        response
-    }
-    .instrument(span)
-    .await
+/// What a handler panicked with.
+type Panic = Box<dyn Any + Send>;
+
+/// The way in and out of a call, or of what no call answers; shared by all requests that take it.
+struct Gate {
+    state: AppState,
+    access: Access,
+    /// The call's method and its figures, found once.
+    method: Option<Method>,
+    figures: OnceLock<MethodFigures>,
 }
 
-/// Runs the request within the time limit; a panic becomes an answer.
-async fn bounded(state: &AppState, request: Request, next: Next) -> Response {
-    let limit = Duration::from_secs(state.store.config().server.request_timeout_seconds);
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(limit, work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(panic)) => ApiError::panicked(panic_message(panic.as_ref())).into_response(),
-        Err(_) => ApiError::unavailable(
-            "timeout",
-            "the request took too long; whether a write took effect is not known: read it back, then send it again",
-        )
-        .into_response(),
+/// A handler behind its gate.
+#[derive(Clone)]
+pub(crate) struct Gated<H> {
+    gate: Arc<Gate>,
+    handler: H,
+}
+
+impl<H> Gated<H> {
+    /// The handler of a call: only those may make it who have access.
+    pub(crate) fn call(state: &AppState, access: Access, method: Method, handler: H) -> Self {
+        Self::new(state, access, Some(method), handler)
+    }
+
+    /// What answers where no call does.
+    pub(crate) fn no_call(state: &AppState, handler: H) -> Self {
+        Self::new(state, Access::Open, None, handler)
+    }
+
+    fn new(state: &AppState, access: Access, method: Option<Method>, handler: H) -> Self {
+        let gate = Arc::new(Gate {
+            state: state.clone(),
+            access,
+            method,
+            figures: OnceLock::new(),
+        });
+        Self { gate, handler }
+    }
+}
+
+impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, mut request: Request, state: AppState) -> Self::Future {
+        let Self { gate, handler } = self;
+        Box::pin(async move {
+            let now = gate.state.store.now();
+            let id = request_id(&request, now);
+            let under_way = UnderWay::begin(&gate, &request);
+            let is_one_too_many = under_way.is_one_too_many();
+            let answering = async {
+                let work = async {
+                    if is_one_too_many {
+                        return overloaded();
+                    }
+                    match gate.admit(&mut request, now).await {
+                        Ok(()) => handler.call(request, state).await,
+                        Err(refusal) => refusal.into_response(),
+                    }
+                };
+                let work = pin!(AssertUnwindSafe(work).catch_unwind());
+                let response = gate.bounded(work).await;
+                error::render(response, id.to_str().unwrap_or_default())
+            };
+            let mut response = CURRENT.scope(id.clone(), answering).await;
+            under_way.end(response.status());
+            finish_headers(&mut response, id);
+            response
+        })
+    }
+}
+
+fn overloaded() -> Response {
+    ApiError::unavailable(
+        "overloaded",
+        "too many requests are being worked on; send the request again later",
+    )
+    .into_response()
+}
+
+impl Gate {
+    /// Lets a request in whose caller may make the call.
+    async fn admit(&self, request: &mut Request, now: DateTime<Utc>) -> ApiResult<()> {
+        if let Access::Needs(scope) = self.access {
+            auth::authorize(&self.state, scope, request, now).await?;
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let limit = self.state.store.config().server.max_body_bytes;
+            DefaultBodyLimit::max(limit).apply(request);
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer within the time limit; a panic becomes an answer.
+    async fn bounded(
+        &self,
+        mut work: Pin<&mut impl Future<Output = Result<Response, Panic>>>,
+    ) -> Response {
+        // Most answers are there at once: they need no timer.
+        let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        let answered = match at_once {
+            Poll::Ready(answered) => Ok(answered),
+            Poll::Pending => {
+                let limit = self.state.store.config().server.request_timeout_seconds;
+                tokio::time::timeout(Duration::from_secs(limit), work).await
+            }
+        };
+        match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => ApiError::panicked(panic_message(&*panic)).into_response(),
+            Err(_) => ApiError::unavailable(
+                "timeout",
+                "the request took too long; whether a write took effect is not known: read it back, then send it again",
+            )
+            .into_response(),
+        }
     }
 }
 
@@ -91,8 +194,8 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// The client's id where it is a sane one, so that its logs and ours can be joined; otherwise a new one that sorts by
-/// time. Handlers find it in the request's headers.
-fn request_id(request: &mut Request, now: DateTime<Utc>) -> HeaderValue {
+/// time.
+fn request_id(request: &Request, now: DateTime<Utc>) -> HeaderValue {
     let theirs = request.headers().get(&REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=MAX_REQUEST_ID).contains(&bytes.len())
@@ -100,13 +203,24 @@ fn request_id(request: &mut Request, now: DateTime<Utc>) -> HeaderValue {
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
     });
-    let id = theirs.cloned().unwrap_or_else(|| {
-        let mut text = Uuid::encode_buffer();
-        let id = uuid_at(now).as_hyphenated().encode_lower(&mut text);
-        HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-    });
-    request.headers_mut().insert(&REQUEST_ID, id.clone());
-    id
+    theirs.cloned().unwrap_or_else(|| new_request_id(now))
+}
+
+/// A UUID of version 7. Its random part is drawn once for each thread and then counted on, so that no two are the same and
+/// none costs a call of the system; it is a name, not a secret.
+fn new_request_id(now: DateTime<Utc>) -> HeaderValue {
+    thread_local! {
+        static NEXT: Cell<u128> = Cell::new(Uuid::new_v4().as_u128());
+    }
+    let number = NEXT.get();
+    NEXT.set(number.wrapping_add(1));
+    let mut bits = [0; 10];
+    bits.copy_from_slice(&number.to_be_bytes()[6..]);
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 fn finish_headers(response: &mut Response, id: HeaderValue) {
@@ -122,8 +236,8 @@ fn finish_headers(response: &mut Response, id: HeaderValue) {
 }
 
 /// A request being worked on; counted also when its client goes away and the work is dropped.
-struct UnderWay {
-    state: AppState,
+struct UnderWay<'a> {
+    gate: &'a Gate,
     method: Method,
     route: Option<MatchedPath>,
     began: Instant,
@@ -131,11 +245,11 @@ struct UnderWay {
     place: i64,
 }
 
-impl UnderWay {
-    fn begin(state: &AppState, request: &Request) -> Self {
+impl<'a> UnderWay<'a> {
+    fn begin(gate: &'a Gate, request: &Request) -> Self {
         Self {
-            place: state.metrics.in_flight().inc(),
-            state: state.clone(),
+            place: gate.state.metrics.in_flight().inc(),
+            gate,
             method: request.method().clone(),
             route: request.extensions().get().cloned(),
             began: Instant::now(),
@@ -149,37 +263,42 @@ impl UnderWay {
 
     /// Whether the service is full. Liveness and readiness are answered even then: they cost nothing, and a full
     /// process is not a dead one.
-    fn is_one_too_many(&self, state: &AppState) -> bool {
-        let limit = state.store.config().server.max_requests_in_flight;
+    fn is_one_too_many(&self) -> bool {
+        let limit = self.gate.state.store.config().server.max_requests_in_flight;
         self.place >= i64::try_from(limit).unwrap_or(i64::MAX)
             && !matches!(self.route(), "/healthz" | "/readyz")
     }
 
-    fn end(mut self, status: StatusCode, request_id: &str) {
+    /// Counts the request. A call's own method has figures at hand; others are HEAD, and what no call answers.
+    fn count(&self, status: Option<StatusCode>) {
+        let (metrics, took) = (&self.gate.state.metrics, self.began.elapsed());
+        let figures = || metrics.figures(&self.method, self.route());
+        if self.gate.method.as_ref() == Some(&self.method) {
+            self.gate.figures.get_or_init(figures).count(status, took);
+        } else {
+            figures().count(status, took);
+        }
+    }
+
+    fn end(mut self, status: StatusCode) {
         self.ended = true;
-        let took = self.began.elapsed();
-        self.state
-            .metrics
-            .record(&self.method, self.route(), Some(status), took);
+        self.count(Some(status));
         tracing::debug!(
             target: "utxoiq_store_server::access",
-            request_id,
             method = %self.method,
             path = self.route(),
             status = status.as_u16(),
-            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             "answered"
         );
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.state.metrics.in_flight().dec();
+        self.gate.state.metrics.in_flight().dec();
         if !self.ended {
-            self.state
-                .metrics
-                .record(&self.method, self.route(), None, self.began.elapsed());
+            self.count(None);
         }
     }
 }

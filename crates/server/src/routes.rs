@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use axum::{
     Router,
     handler::Handler,
-    middleware::from_fn_with_state,
+    http::Method,
     routing::{MethodFilter, MethodRouter, on},
 };
 use utoipa::{
@@ -26,8 +26,9 @@ use utoipa::{
 use utxoiq_store::token::Scope;
 
 use crate::{
-    AppState, auth,
+    AppState,
     error::{PROBLEM_JSON, ProblemBody},
+    observe::Gated,
     version,
 };
 
@@ -425,12 +426,24 @@ fn method_name(method: &HttpMethod) -> &'static str {
     }
 }
 
+fn http_method(method: &HttpMethod) -> Method {
+    match method {
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Delete => Method::DELETE,
+        _ => Method::GET,
+    }
+}
+
 /// The calls of one slice.
 pub struct Routes {
     tag: &'static str,
     about: &'static str,
-    calls: Vec<(Call, MethodRouter<AppState>)>,
+    calls: Vec<(Call, Mount)>,
 }
+
+/// Puts a call's handler behind its gate.
+type Mount = Box<dyn FnOnce(&AppState) -> MethodRouter<AppState> + Send>;
 
 impl Routes {
     /// No calls yet, under a heading of the document.
@@ -448,8 +461,9 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        let route = on(call.filter, handler);
-        self.calls.push((call, route));
+        let (filter, access, method) = (call.filter, call.access, http_method(&call.method));
+        let mount = move |state: &AppState| on(filter, Gated::call(state, access, method, handler));
+        self.calls.push((call, Box::new(mount)));
         self
     }
 
@@ -460,17 +474,13 @@ impl Routes {
             .map(|(call, _)| (method_name(&call.method), call.path, call.access))
     }
 
-    /// Mounts the calls, each behind the check of its scope.
-    pub(crate) fn mount(self, mut router: Router<AppState>, state: &AppState) -> Router<AppState> {
-        for (call, mut route) in self.calls {
-            if let Access::Needs(scope) = call.access {
-                let guard = (state.clone(), scope);
-                // As a route layer it does not see other methods: those get 405 whoever asks.
-                route = route.route_layer(from_fn_with_state(guard, auth::authorize));
-            }
-            router = router.route(call.path, route);
-        }
-        router
+    /// Mounts the calls, each behind its gate.
+    pub(crate) fn mount(self, router: Router<AppState>, state: &AppState) -> Router<AppState> {
+        self.calls
+            .into_iter()
+            .fold(router, |router, (call, mount)| {
+                router.route(call.path, mount(state))
+            })
     }
 
     /// Adds the calls to the document.

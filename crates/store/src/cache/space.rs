@@ -158,8 +158,14 @@ impl<K: Key> Space<K> {
             count(&inner.counters.stale_refused);
             return inner.read(key).await.map_err(Error::shared);
         }
-        let found = inner.fly(key).await;
-        match found {
+        // In a box, so that the way of what is there already, nearly everything, is not as wide as this one.
+        Box::pin(self.fetch(key, seen)).await
+    }
+
+    /// The value of a key, from Redis or the database.
+    async fn fetch(&self, key: &K, seen: Option<TransactionId>) -> Result<Arc<Cached<K::Value>>> {
+        let inner = &self.0;
+        match inner.fly(key).await {
             Ok(cached) if shows(&cached, seen) => Ok(cached),
             // Begun before the caller's transaction was committed, or found in Redis: a read that begins now shows it.
             Ok(_) => {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use moka::future::Cache;
+use moka::{future, sync};
 
 use super::{
     Caller, Tokens,
@@ -37,17 +37,23 @@ pub struct TokenCache {
 #[derive(Debug, Clone)]
 struct Parts {
     /// Valid tokens only.
-    callers: Cache<Hash, Arc<Caller>>,
+    callers: sync::Cache<Hash, Arc<Caller>>,
     /// Every answer; where requests at once meet.
-    answers: Cache<Hash, Option<Arc<Caller>>>,
+    answers: future::Cache<Hash, Option<Arc<Caller>>>,
 }
 
 impl TokenCache {
     /// A cache over the tokens behind a pool; a time to live of zero remembers nothing.
     pub fn new(pool: Pool, time_to_live: Duration) -> Self {
         let parts = (!time_to_live.is_zero()).then(|| Parts {
-            callers: bounded(time_to_live),
-            answers: bounded(time_to_live),
+            callers: sync::Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(time_to_live)
+                .build(),
+            answers: future::Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(time_to_live)
+                .build(),
         });
         Self { pool, parts }
     }
@@ -60,20 +66,17 @@ impl TokenCache {
     ) -> Result<Option<Arc<Caller>>> {
         let tokens = Tokens::new(&self.pool);
         let Some(parts) = &self.parts else {
-            let caller = tokens.authenticate(presented, now).await?;
+            let caller = Box::pin(tokens.authenticate(presented, now)).await?;
             return Ok(caller.map(Arc::new));
         };
         if !secret::has_form(presented) {
             return Ok(None);
         }
         let key = sha256(presented.as_bytes());
-        let answer = match parts.callers.get(&key).await {
+        let answer = match parts.callers.get(&key) {
             Some(caller) => Some(caller),
-            None => {
-                parts
-                    .look_up(key, tokens.authenticate(presented, now))
-                    .await?
-            }
+            // In a box, so that the way of a request whose token is known, nearly every one, is not as wide as this one.
+            None => Box::pin(parts.look_up(key, tokens.authenticate(presented, now))).await?,
         };
         Ok(answer.filter(|caller| caller.expires_at.is_none_or(|expires_at| now < expires_at)))
     }
@@ -100,7 +103,7 @@ impl Parts {
         let asked = async {
             let answer = answer.await?.map(Arc::new);
             if let Some(caller) = &answer {
-                self.callers.insert(key, Arc::clone(caller)).await;
+                self.callers.insert(key, Arc::clone(caller));
             }
             Ok(answer)
         };
@@ -109,11 +112,4 @@ impl Parts {
             .await
             .map_err(Error::shared)
     }
-}
-
-fn bounded<V: Clone + Send + Sync + 'static>(time_to_live: Duration) -> Cache<Hash, V> {
-    Cache::builder()
-        .max_capacity(CAPACITY)
-        .time_to_live(time_to_live)
-        .build()
 }

@@ -16,7 +16,6 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
-use tracing::Instrument as _;
 use utxoiq_store::{
     error::{Error, Result},
     feedback::{Export, Format},
@@ -28,6 +27,7 @@ use crate::{
     AppState,
     error::ApiResult,
     input::Query,
+    observe::for_this_request,
     routes::{Call, Routes},
 };
 
@@ -103,7 +103,7 @@ fn pieces(
             tracing::warn!(error = error.report(), "an export was cut off");
         }
     };
-    tokio::spawn(reading.in_current_span());
+    tokio::spawn(for_this_request(reading));
     stream::try_unfold(receiver, |mut receiver| async move {
         match receiver.recv().await {
             Some(Piece::Rows(rows)) => Ok(Some((rows.into(), receiver))),
