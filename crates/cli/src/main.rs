@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod feedback;
 mod init;
+mod log;
 mod migrate;
 mod openapi;
 mod output;
@@ -16,7 +17,7 @@ mod token;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use utxoiq_store::config::{Config, Loader, LogFormat, LogSettings};
+use utxoiq_store::config::{Config, Loader};
 
 /// Keeps utxoIQ's backfill jobs, feedback and metrics.
 #[derive(Debug, Parser)]
@@ -82,7 +83,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let config = loader.env(std::env::vars())?.finish()?;
     let serves = matches!(cli.command, Command::Serve(_));
-    start_log(&config.log, serves)?;
+    log::start(&config.log, serves)?;
     let context = Context { config };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -100,27 +101,4 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Openapi(args) => openapi::run(&args),
             }
         })
-}
-
-/// Logs go to standard error, so that standard output stays the answer. A command that answers and ends tells what it
-/// has to tell there: its log begins at warnings, unless a level was chosen.
-fn start_log(settings: &LogSettings, serves: bool) -> anyhow::Result<()> {
-    let level = match settings.level.as_str() {
-        "info" if !serves => "warn",
-        level => level,
-    };
-    let filter = tracing_subscriber::EnvFilter::try_new(level).map_err(|_| {
-        anyhow::anyhow!(
-            "log.level: expected a level such as info, or a filter such as info,utxoiq_store=debug"
-        )
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr);
-    match settings.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }

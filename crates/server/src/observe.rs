@@ -55,10 +55,14 @@ pub fn with_request_id<R>(read: impl FnOnce(&str) -> R) -> Option<R> {
 }
 
 /// The same work under the id of the request that is being worked on here, for a task of its own.
-pub(crate) async fn for_this_request<F: Future>(work: F) -> F::Output {
-    match CURRENT.try_with(HeaderValue::clone) {
-        Ok(id) => CURRENT.scope(id, work).await,
-        Err(_) => work.await,
+pub(crate) fn for_this_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    // Now: where the work begins, it is not known any more.
+    let id = CURRENT.try_with(HeaderValue::clone).ok();
+    async move {
+        match id {
+            Some(id) => CURRENT.scope(id, work).await,
+            None => work.await,
+        }
     }
 }
 
@@ -128,10 +132,11 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
                 };
                 let work = pin!(AssertUnwindSafe(work).catch_unwind());
                 let response = gate.bounded(work).await;
-                error::render(response, id.to_str().unwrap_or_default())
+                let response = error::render(response, id.to_str().unwrap_or_default());
+                under_way.end(response.status());
+                response
             };
             let mut response = CURRENT.scope(id.clone(), answering).await;
-            under_way.end(response.status());
             finish_headers(&mut response, id);
             response
         })
@@ -300,5 +305,44 @@ impl Drop for UnderWay<'_> {
         if !self.ended {
             self.count(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn new_ids_are_uuids_of_version_7_and_no_two_are_the_same() {
+        let now: DateTime<Utc> = "2026-01-31T12:00:00.123Z".parse().unwrap();
+        let make = move || {
+            let ids = (0..1_000).map(|_| new_request_id(now).to_str().unwrap().to_owned());
+            ids.collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(make)).collect();
+        let all: Vec<_> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        let distinct: BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), 4_000);
+        for id in &all {
+            let id = Uuid::parse_str(id).unwrap();
+            assert_eq!(id.get_version_num(), 7);
+        }
+        let later = new_request_id(now + chrono::TimeDelta::milliseconds(1));
+        assert!(all.iter().all(|id| id.as_str() < later.to_str().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_task_of_its_own_keeps_the_id_of_its_request() {
+        let id = || with_request_id(str::to_owned);
+        assert_eq!(id(), None);
+        let spawned = async { tokio::spawn(for_this_request(async move { id() })).await };
+        let kept = CURRENT.scope(HeaderValue::from_static("r-1"), spawned);
+        assert_eq!(kept.await.unwrap().as_deref(), Some("r-1"));
+        assert_eq!(for_this_request(async move { id() }).await, None);
     }
 }

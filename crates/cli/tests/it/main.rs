@@ -14,4 +14,5 @@ mod backfill_run;
 mod coherence;
 mod feedback;
 mod kills;
+mod log;
 mod support;

@@ -159,6 +159,11 @@ impl Service {
         .await;
     }
 
+    /// A GET without a token.
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        reqwest::Client::new().get(format!("http://127.0.0.1:{}{path}", self.port))
+    }
+
     /// The server's process.
     pub fn server(&self) -> &Proc {
         self.server.as_ref().unwrap()
