@@ -16,6 +16,7 @@ use crate::{
     db::Pool,
     error::Result,
     feedback::{Feedback, StatsCache, Writer},
+    metrics::Metrics,
     token::Tokens,
 };
 
@@ -81,6 +82,11 @@ impl Store {
             &self.feedback_writer,
             &self.stats,
         )
+    }
+
+    /// System metrics.
+    pub fn metrics(&self) -> Metrics<'_> {
+        Metrics::new()
     }
 
     /// What gathers the writes of feedback into shared transactions.

@@ -1,0 +1,15 @@
+drop function metric_make_day;
+drop table system_metrics;
+drop table metric_series;
+drop function metric_series_truncated;
+drop function metric_series_changed;
+drop function metric_samples_truncated;
+drop function metric_samples_changed;
+drop function metric_note_late_days;
+drop table metric_requests;
+drop table metric_rollup_state;
+drop table metric_rollups;
+drop table metric_marks;
+drop sequence metric_closing_hour;
+drop table metric_days;
+drop table metric_services;
