@@ -20,6 +20,7 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod feedback;
+pub mod metrics;
 pub mod schedule;
 pub mod store;
 pub mod token;

@@ -1,0 +1,3 @@
+//! System metrics as a time series.
+
+pub mod sketch;
