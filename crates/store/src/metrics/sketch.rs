@@ -203,8 +203,8 @@ fn bin_of(value: f64) -> i32 {
     let s = f64::from_bits((bits & FRACTION) | 1_f64.to_bits()) - 1.0;
     #[expect(clippy::cast_possible_truncation, reason = "it lies between 0 and 35")]
     let within = (position(s) * f64::from(BINS)) as i32;
-    // Just below the next power of two, rounding reaches it.
-    (exponent - LOWEST) * BINS + within.min(BINS - 1) + 1
+    // Should rounding reach 35 just below the next power of two, that is where the power's own first bin is.
+    (exponent - LOWEST) * BINS + within + 1
 }
 
 /// Where between a power of two (0) and the next (1) the value (1 + s) times the first lies: P in the module's text.
