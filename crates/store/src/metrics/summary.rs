@@ -123,9 +123,7 @@ impl Summary {
             return;
         }
         let (high, rest) = exact_sum(self.sum, high);
-        let (low, rest_of_low) = exact_sum(self.sum_low, low);
-        let (high, rest) = exact_sum(high, rest + low);
-        (self.sum, self.sum_low) = exact_sum(high, rest + rest_of_low);
+        (self.sum, self.sum_low) = exact_sum(high, rest + (self.sum_low + low));
     }
 
     fn see_min(&mut self, at: i64, value: f64) {

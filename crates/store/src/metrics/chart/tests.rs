@@ -102,3 +102,10 @@ fn times_at_the_ends_of_the_calendar_do_not_overflow() {
     chart.push(i64::MAX, 2.0);
     assert_eq!(chart.finish().last(), Some(&(i64::MAX, 2.0)));
 }
+
+#[test]
+fn as_many_samples_as_points_come_back_whole_and_one_more_does_not() {
+    let series: Vec<(i64, f64)> = (0..9).map(|at| (at, 1.0)).collect();
+    assert_eq!(chart(0, 1_000, 8, &series[..8]), series[..8]);
+    assert_eq!(chart(0, 1_000, 8, &series), [(0, 1.0), (8, 1.0)]);
+}

@@ -10,7 +10,12 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
     ];
     let value =
         (size, any::<bool>()).prop_map(|(size, negative)| if negative { -size } else { size });
-    prop::collection::vec((0_i64..100, value), 1..200)
+    let alike = (-3_i32..3).prop_map(f64::from);
+    let at = 0_i64..100;
+    prop_oneof![
+        prop::collection::vec((at.clone(), value), 1..200),
+        prop::collection::vec((at, alike), 1..200),
+    ]
 }
 
 /// Every bit of a summary.
@@ -75,6 +80,14 @@ proptest! {
         let low = (exact - high as i128) as f64;
         prop_assert_eq!((summary.sum, summary.sum_low), (high, low));
         prop_assert_eq!(summary.total().to_bits(), high.to_bits());
+    }
+
+    #[test]
+    fn a_mean_is_exact_where_it_can_be(mean in any::<i64>(), offsets in prop::collection::vec(0_i32..1_000_000, 1..100)) {
+        let mean = (mean >> 12) as f64;
+        let pairs = offsets.iter().flat_map(|offset| [mean + f64::from(*offset), mean - f64::from(*offset)]);
+        let summary = Summary::of_all(pairs.chain([mean]).map(|value| (0, value))).unwrap();
+        prop_assert_eq!(summary.mean().to_bits(), mean.to_bits());
     }
 
     #[test]
