@@ -13,6 +13,7 @@ mod days;
 pub mod degradation;
 mod intake;
 pub mod queries;
+pub mod read;
 mod registry;
 mod sample;
 pub mod sketch;
@@ -65,6 +66,8 @@ impl<'a> Metrics<'a> {
         request: Option<RequestKey>,
         now: DateTime<Utc>,
     ) -> Result<Recorded> {
+        // Noted when it is dropped: after the commit, also where the outcome is not known.
+        let _noting = self.caches.noting(batch.names());
         self.intake.record(batch, accept, request, now).await
     }
 

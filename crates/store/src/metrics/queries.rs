@@ -28,4 +28,11 @@ pub const ALL: &[&Statement] = &[
     &TRANSACTION,
     &LOAD_SERIES,
     &LOAD_HOURS,
+    &NEWEST_OF_SERIES,
+    &NEWEST_OF_SLICE,
+    &COUNT_SLICE,
+    &MATCH_SERIES,
+    &SERIES_BY_ID,
+    &LIST_SERVICES,
+    &WORST_TYPES,
 ];
