@@ -7,12 +7,16 @@
 //! * **A rollup equals its samples**, also after late ones, and whoever wrote them ([`rollup`]).
 
 mod cached;
+pub mod chart;
 mod check;
 mod days;
+pub mod degradation;
 mod intake;
 pub mod queries;
 mod registry;
 mod sample;
+pub mod sketch;
+pub mod summary;
 
 pub use cached::{HOUR, Hour, HourKey, MetricCaches, Rendered, Sample, Series, SeriesKey};
 pub use intake::{Intake, IntakeSnapshot};
