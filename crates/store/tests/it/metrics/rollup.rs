@@ -296,7 +296,7 @@ async fn a_rollup_that_differs_is_found_by_name_and_repaired() {
     let verified =
         "select count(*) from metric_days where day = '2026-03-08' and verified_at is not null";
     assert_eq!(number(&admin, verified).await, 1);
-    store_all(&store, batch(&cpu, [(at(-2 * DAY), 1.0)])).await;
+    store_all(&store, batch(&cpu, [(at(-2 * DAY) + 1, 1.0)])).await;
     assert_eq!(number(&admin, verified).await, 0);
     let waiting = verify(false).await;
     assert_eq!((waiting.waiting, waiting.is_verified), (1, false));
