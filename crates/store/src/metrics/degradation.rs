@@ -1,6 +1,60 @@
-//! HEADDOC
+//! Whether a series got worse: a window compared with the same hours of the weeks before.
+//!
+//! # The method
+//!
+//! 1. Each hour's statistic (p95, say) has a **baseline**: the median of the same hour of the week in the four weeks before,
+//!    where there are three of them; else of the same hour of the day on the days before, where there are three of those.
+//! 2. Its **residual** is ln(value / baseline), so that 10 ms more count for more at night; for a series that reaches zero or
+//!    below, it is (value - baseline) / typical size of the series. A window of several hours has the mean of its hours'
+//!    residuals, by count of samples, and is measured by means of as many hours of history: percentiles of different hours
+//!    cannot be averaged, but how far each lies from its own baseline can.
+//! 3. The hours of history have residuals too, each against the other hours of its slot. Their median absolute deviation
+//!    (MAD) is the **spread**, and `z = 0.6745 (residual - median) / MAD` says how unusual the window is.
+//! 4. The series got **worse** if z is at least 4 and the change is at least 10 % of the baseline, both configurable.
+//!
+//! z is the modified z-score of Boris Iglewicz and David C. Hoaglin, *How to Detect and Handle Outliers* (1993); they
+//! recommend 3.5. The MAD keeps its meaning while less than half of the history is out of order, and says as much as the
+//! standard deviation of 37 % of the samples would, of normal ones (Peter J. Rousseeuw and Christophe Croux, *Alternatives to
+//! the Median Absolute Deviation*, 1993): with a hundred hours and more that is enough.
+//!
+//! Ours, each for what it did to the measured rates:
+//!
+//! * **The tail counts.** The MAD sees the middle half of the residuals; a series that jumps once a day has a small one. So
+//!   the spread is at least what the worst 2 % of residuals would be two deviations of. More of the past than that has to be
+//!   out of order before it hides anything.
+//! * **The last day counts for baselines, not for the spread**, so a degradation does not hide itself while it lasts.
+//! * **Levels.** Against baselines of days, a weekend lies below all of them, and a degradation in it is still below. So a
+//!   window is also measured against the level (the median residual of seven hours) around the same hour a week ago, moved by
+//!   what the last six hours differ from theirs a week ago if that explains more. The clearer of both z is the answer.
+//! * **Few samples spread more.** A window with fewer samples than usual has its spread multiplied by the square root of how
+//!   many fewer they are.
+//! * **A floor.** The spread is at least 1 %, which is what the percentiles of a sketch may be wrong by.
+//!
+//! # What was measured
+//!
+//! On made series whose level has a daily season (±30 %) and weekends 30 % lower, with lognormal samples around it:
+//!
+//! **A p95 that is 20 % higher for an hour**, after seven days: of 400 each with a sample a minute, 99.5 % were found where the
+//! samples' logarithms deviate by 0.03 or 0.05, 99 % by 0.075, 92 % by 0.1, 48 % by 0.15 and 3 % by 0.3; without seasons
+//! 100 % up to 0.075 and 99.5 % by 0.1. After four weeks, against weeks: 100 % up to 0.075, 97 % by 0.1, 20 % by 0.15. With
+//! a sample a second: all of 30 each up to 0.6, and 28 by 0.8. It ends where it has to: the p95 of n samples deviates by 2.1
+//! times what they do, divided by √n, which is 2.7 % for a sample a minute with 0.1. A shift of 20 % is then not quite seven
+//! deviations, of which the threshold takes four and the baseline's own error another half. Only on days of a kind that was
+//! never seen is it missed altogether: a first weekend.
+//!
+//! **Nothing happened**: of 103,680 hours of 18 kinds of series after seven days and after four weeks, 46 (0.044 %) were
+//! reported for getting higher, 49 for lower, 33 for either. The kinds are lognormal ones from 0.05 to 1.0, with and without
+//! seasons, with spikes, with a level that drifts, with heavy tails, rare and frequent counts, values around zero, constants,
+//! few samples an hour, growth of 1 % a day, and a nightly batch. A threshold of 3.5 reports twice as many, one of 4.5 half.
+//!
+//! A job that runs once a week is taken for a degradation until it was seen three times. What stays worse is reported for
+//! 28 hours after seven days and for 37 after four weeks: then more than 2 % of the past is like it, and it is the new normal.
 
-use std::collections::BTreeMap;
+mod baselines;
+mod levels;
+
+use baselines::{Baselines, Compared, Scale};
+use levels::Levels;
 
 /// An hour in microseconds.
 pub const HOUR: i64 = 3_600_000_000;
@@ -10,12 +64,8 @@ pub const HISTORY_HOURS: i64 = 28 * DAY;
 const DAY: i64 = 24;
 const WEEK: i64 = 7 * DAY;
 
-/// How many values a baseline needs.
-const BASELINE_VALUES: usize = 3;
 /// How many residuals the spread needs: those of two days.
 const SPREAD_RESIDUALS: usize = 48;
-/// How many hours before and after an hour make its level.
-const LEVEL_REACH: i64 = 3;
 /// The least spread: what the percentiles of a sketch may be wrong by.
 const SPREAD_FLOOR: f64 = super::sketch::ALPHA;
 /// The median absolute deviation of a normal distribution, in standard deviations.
@@ -23,9 +73,6 @@ const NORMAL_MAD: f64 = 0.6745;
 /// The share of residuals that the tail's quantile leaves out, and where that quantile lies in a normal distribution.
 const TAIL_SHARE: f64 = 0.02;
 const NORMAL_TAIL: f64 = 2.0537;
-/// The share of hours at or below zero that a series judged by ratios may have; they are left out.
-const ODD_SHARE: f64 = 0.02;
-
 /// The statistic of a series over an hour or, at the ends of a window, a part of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hour {
@@ -224,71 +271,6 @@ impl Assessment {
     }
 }
 
-/// The residuals of the past by the number of their hour, from which levels are read: by how much a stretch of hours lies
-/// above or below its baselines as a whole.
-struct Levels(BTreeMap<i64, f64>);
-
-impl Levels {
-    fn of(past: &[Compared]) -> Self {
-        let residuals = past.iter();
-        Self(
-            residuals
-                .map(|past| (number(past.hour.start), past.residual))
-                .collect(),
-        )
-    }
-
-    /// The level of a range of hours: the median of their residuals, where there are more than half of them.
-    fn of_hours(&self, hours: std::ops::Range<i64>) -> Option<f64> {
-        let length = hours.end - hours.start;
-        let residuals: Vec<f64> = self.0.range(hours).map(|entry| *entry.1).collect();
-        let enough = i64::try_from(residuals.len()).is_ok_and(|known| 2 * known > length);
-        enough.then(|| median(residuals)).flatten()
-    }
-
-    /// The level around an hour. Where the level steps, it steps with it.
-    fn around(&self, hour: i64) -> Option<f64> {
-        self.of_hours(hour - LEVEL_REACH..hour + LEVEL_REACH + 1)
-    }
-
-    /// The window's residuals against the level of its hours a week ago, moved by what the level has changed since then if
-    /// that explains more; `None` where the levels are not known.
-    fn window(
-        &self,
-        window: &[Compared],
-        start: i64,
-        direction: Direction,
-    ) -> Option<Vec<Compared>> {
-        let before = |start: i64| self.of_hours(start - 2 * LEVEL_REACH..start);
-        let then = before(start - WEEK).or_else(|| self.around(start - WEEK));
-        let drift = before(start)? - then?;
-        let against_level = |compared: &Compared| {
-            let level = self.around(number(compared.hour.start) - WEEK)?;
-            let residual = compared.residual - level;
-            let moved = residual - drift;
-            let explained = direction.worse(moved) < direction.worse(residual);
-            Some(Compared {
-                residual: if explained { moved } else { residual },
-                ..*compared
-            })
-        };
-        window.iter().map(against_level).collect()
-    }
-
-    /// The past's residuals against the levels around them.
-    fn history(&self, past: &[Compared]) -> Vec<Compared> {
-        let against_level = |compared: &Compared| {
-            let level = self.around(number(compared.hour.start))?;
-            let residual = compared.residual - level;
-            Some(Compared {
-                residual,
-                ..*compared
-            })
-        };
-        past.iter().filter_map(against_level).collect()
-    }
-}
-
 /// The number of the hour that a time lies in.
 fn number(at: i64) -> i64 {
     at.div_euclid(HOUR)
@@ -311,136 +293,6 @@ impl Season {
             Self::Week => WEEK,
             Self::Day => DAY,
         }
-    }
-}
-
-/// How values are compared.
-#[derive(Debug, Clone, Copy)]
-enum Scale {
-    /// By their ratio: residuals are differences of logarithms.
-    Ratio,
-    /// By their difference, as a share of the series' typical size.
-    Difference { unit: f64 },
-}
-
-impl Scale {
-    /// By ratio where the window and nearly all hours of history are above zero.
-    fn of(window: &[Hour], history: &[Hour]) -> Self {
-        let odd = history.iter().filter(|hour| hour.value <= 0.0).count() as f64;
-        let above = window.iter().all(|hour| hour.value > 0.0);
-        if above && odd <= ODD_SHARE * history.len() as f64 {
-            return Self::Ratio;
-        }
-        let sizes = |hours: &[Hour]| -> Vec<f64> {
-            let sizes = hours.iter().map(|hour| hour.value.abs());
-            sizes.filter(|size| *size > 0.0).collect()
-        };
-        // A series that was always zero has no size of its own.
-        let unit = median(sizes(history)).or_else(|| median(sizes(window)));
-        Self::Difference {
-            unit: unit.unwrap_or(1.0),
-        }
-    }
-
-    /// Whether a value can be compared.
-    fn has(self, value: f64) -> bool {
-        match self {
-            Self::Ratio => value > 0.0,
-            Self::Difference { .. } => true,
-        }
-    }
-
-    fn place(self, value: f64) -> f64 {
-        match self {
-            Self::Ratio => value.ln(),
-            Self::Difference { unit } => value / unit,
-        }
-    }
-
-    /// The value from which another lies a residual away.
-    fn baseline(self, value: f64, residual: f64) -> f64 {
-        match self {
-            Self::Ratio => value * (-residual).exp(),
-            Self::Difference { unit } => value - residual * unit,
-        }
-    }
-}
-
-/// An hour and how far it lies from its baseline.
-#[derive(Debug, Clone, Copy)]
-struct Compared {
-    hour: Hour,
-    residual: f64,
-}
-
-/// The hours of history by their place in the season, each with its number and the place of its value.
-struct Baselines {
-    season: Season,
-    scale: Scale,
-    by_slot: BTreeMap<i64, Vec<(i64, f64)>>,
-}
-
-impl Baselines {
-    fn of(history: &[Hour], season: Season, scale: Scale) -> Self {
-        let mut by_slot: BTreeMap<i64, Vec<(i64, f64)>> = BTreeMap::new();
-        for hour in history {
-            let number = number(hour.start);
-            let slot = by_slot
-                .entry(number.rem_euclid(season.hours()))
-                .or_default();
-            slot.push((number, scale.place(hour.value)));
-        }
-        Self {
-            season,
-            scale,
-            by_slot,
-        }
-    }
-
-    /// The hours of the window that have a baseline, compared with it.
-    fn window(&self, window: &[Hour]) -> Vec<Compared> {
-        let compared = window.iter().map(|hour| self.apart(hour, BASELINE_VALUES));
-        compared.flatten().collect()
-    }
-
-    /// The hours of history, each compared with the others of its slot, as the window is: with values that it is not part of.
-    fn history(&self, history: &[Hour]) -> Vec<Compared> {
-        let compared = history
-            .iter()
-            .map(|hour| self.apart(hour, BASELINE_VALUES - 1));
-        compared.flatten().collect()
-    }
-
-    /// The hours of history, each compared with the very baseline that the window's hour of that slot is compared with.
-    fn whole(&self, history: &[Hour]) -> Vec<Compared> {
-        let compared = history.iter().map(|hour| {
-            let slot = self.slot(number(hour.start));
-            self.compare(hour, slot.iter().map(|other| other.1).collect())
-        });
-        compared.flatten().collect()
-    }
-
-    /// An hour compared with the other hours of its slot, if there are so many.
-    fn apart(&self, hour: &Hour, least: usize) -> Option<Compared> {
-        let number = number(hour.start);
-        let others = self.slot(number).iter().filter(|other| other.0 != number);
-        let others: Vec<f64> = others.map(|other| other.1).collect();
-        (others.len() >= least)
-            .then(|| self.compare(hour, others))
-            .flatten()
-    }
-
-    fn slot(&self, number: i64) -> &[(i64, f64)] {
-        let slot = number.rem_euclid(self.season.hours());
-        self.by_slot.get(&slot).map_or(&[], Vec::as_slice)
-    }
-
-    fn compare(&self, hour: &Hour, baseline: Vec<f64>) -> Option<Compared> {
-        let residual = self.scale.place(hour.value) - median(baseline)?;
-        Some(Compared {
-            hour: *hour,
-            residual,
-        })
     }
 }
 

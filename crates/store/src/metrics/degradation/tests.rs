@@ -271,6 +271,46 @@ fn a_small_change_of_a_quiet_series_is_none() {
 }
 
 #[test]
+fn a_series_that_never_moved_has_the_spread_of_what_a_sketch_may_be_wrong_by() {
+    let constant = Kind {
+        samples: Samples::Constant(3.0),
+        ..SEASONS
+    };
+    let history = series(&constant, 24 * 7, 1, None);
+    let start = history.last().unwrap().start + HOUR;
+    for (value, z) in [(3.0, 0.0), (3.0 * 1.05, 100.0 * NORMAL_MAD * 1.05_f64.ln())] {
+        let window = Hour {
+            start,
+            count: 60,
+            value,
+        };
+        let found = figures(&[window], &history, &Settings::default());
+        assert!((found.z - z).abs() < 1e-9, "{found:?}");
+    }
+}
+
+#[test]
+fn a_run_of_hours_has_no_gap() {
+    let compared = |number: i64| Compared {
+        hour: Hour {
+            start: number * HOUR,
+            count: 1,
+            value: 1.0,
+        },
+        residual: number as f64,
+    };
+    let hours = [0, 1, 2, 5, 6, 7, 8].map(compared);
+    let found: Vec<f64> = means(&hours, 3).iter().map(|mean| mean.residual).collect();
+    assert!(
+        found
+            .iter()
+            .zip([1.0, 6.0, 7.0])
+            .all(|(found, mean)| (found - mean).abs() < 1e-9)
+    );
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
 fn weeks_are_compared_with_weeks_where_there_are_three() {
     let series = series(&SEASONS, 24 * 28, 4, None);
     for (hours, season) in [(24 * 20, Season::Day), (24 * 22, Season::Week)] {
