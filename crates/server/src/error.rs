@@ -223,6 +223,12 @@ impl ApiError {
         self
     }
 
+    /// The same problem under another code.
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.0.code = code.into();
+        self
+    }
+
     /// The same problem with one more member in its body.
     pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.members.insert(name.to_owned(), value.into());
@@ -247,6 +253,11 @@ impl ApiError {
     /// The stable code.
     pub fn code(&self) -> &str {
         &self.0.code
+    }
+
+    /// What is told to people.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// The rejected fields.
