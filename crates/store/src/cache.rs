@@ -81,7 +81,7 @@ pub const FRESH_MILLIS: u64 = 700;
 /// The form of what lies in Redis, part of every key. To be raised whenever the form of any value, the kinds, or what a
 /// change makes stale ([`Key::stale`]) become others: a process deletes only what it knows of, and says in the head that it
 /// deleted everything.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Whether Redis is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +103,21 @@ pub enum Kind {
     BackfillJob,
     /// The newest backfill jobs.
     BackfillLatest,
+    /// The series of a service and a type.
+    MetricSeries,
+    /// The samples of an hour of a series.
+    MetricSamples,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::FeedbackStats, Self::BackfillJob, Self::BackfillLatest];
+    pub const ALL: [Self; 5] = [
+        Self::FeedbackStats,
+        Self::BackfillJob,
+        Self::BackfillLatest,
+        Self::MetricSeries,
+        Self::MetricSamples,
+    ];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -115,6 +125,8 @@ impl Kind {
             Self::FeedbackStats => "feedback_stats",
             Self::BackfillJob => "backfill_job",
             Self::BackfillLatest => "backfill_latest",
+            Self::MetricSeries => "metric_series",
+            Self::MetricSamples => "metric_samples",
         }
     }
 
@@ -123,7 +135,16 @@ impl Kind {
         Duration::from_secs(match self {
             Self::FeedbackStats => settings.feedback_ttl_seconds,
             Self::BackfillJob | Self::BackfillLatest => settings.backfill_ttl_seconds,
+            Self::MetricSeries | Self::MetricSamples => settings.metrics_ttl_seconds,
         })
+    }
+
+    /// How much of them is kept in this process, in the measure of [`Key::weight`].
+    fn capacity(self, settings: &CacheSettings) -> u64 {
+        match self {
+            Self::MetricSamples => settings.metrics_local_bytes,
+            _ => settings.local_capacity,
+        }
     }
 }
 
@@ -141,6 +162,11 @@ pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
     /// spoke of, is not: whoever asks for names that do not exist would fill it.
     fn is_worth_sharing(_value: &Self::Value) -> bool {
         true
+    }
+
+    /// How much of the kind's room in this process a value takes: one of so many values, where it is not measured in bytes.
+    fn weight(_value: &Self::Value) -> u32 {
+        1
     }
 
     /// Which keys a change recorded in the outbox makes stale.

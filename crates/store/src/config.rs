@@ -14,7 +14,7 @@ pub use load::{ENV_PREFIX, Loader};
 pub use secret::Secret;
 pub use settings::{
     BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, RedisSettings, ScheduleSettings, ServerSettings,
+    LogSettings, MetricsSettings, RedisSettings, ScheduleSettings, ServerSettings,
 };
 
 use crate::error::{Error, Result};

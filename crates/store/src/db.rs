@@ -52,6 +52,28 @@ pub async fn query(
     Ok(client.query(&prepared, params).await?)
 }
 
+/// As [`query`], planned for these very values, so that only the partitions that they are about are locked and read: the
+/// sessions keep plans for all values. In a transaction of its own, sent together with the statement.
+pub async fn query_pruned(
+    connection: &Connection,
+    statement: &Statement,
+    params: Params<'_>,
+) -> Result<Vec<Row>> {
+    let prepared = connection
+        .prepare_typed_cached(statement.sql, statement.params)
+        .await?;
+    let (begun, rows, ended) = tokio::join!(
+        biased;
+        connection.batch_execute("begin read only; set local plan_cache_mode = force_custom_plan"),
+        connection.query(&prepared, params),
+        connection.batch_execute("commit"),
+    );
+    begun?;
+    let rows = rows?;
+    ended?;
+    Ok(rows)
+}
+
 /// Runs a statement that gives at most one row.
 pub async fn query_opt(
     client: &impl GenericClient,

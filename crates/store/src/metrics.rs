@@ -1,7 +1,25 @@
 //! System metrics as a time series (C3).
+//!
+//! # What it guarantees
+//!
+//! * **Every accepted sample is kept once**, with its own time; a replay adds nothing ([`intake`]).
+//! * **A day's samples lie together** in a partition that is made without stopping anyone ([`days`]).
+//! * **A rollup equals its samples**, also after late ones, and whoever wrote them ([`rollup`]).
 
+mod cached;
+pub mod chart;
+mod check;
+mod days;
+pub mod degradation;
+mod intake;
+pub mod queries;
+mod registry;
 mod sample;
+pub mod sketch;
+pub mod summary;
 
+pub use cached::{HOUR, Hour, HourKey, MetricCaches, Rendered, Sample, Series, SeriesKey};
+pub use intake::{Intake, IntakeSnapshot};
 pub use sample::{
     Accept, Batch, MAX_METRIC_TYPE, MAX_SERVICE_NAME, MAX_UNIT, MAX_VALUE, NewSample, Outcome,
     Reason, Recorded, RecordedSample, Rejection, RequestKey, SeriesName, Tally, micros,
@@ -9,26 +27,49 @@ pub use sample::{
 
 use chrono::{DateTime, Utc};
 
-use crate::error::{Error, Result};
+use crate::{config::MetricsSettings, db::Pool, error::Result};
 
 /// The handle: `store.metrics()`.
 #[derive(Debug, Clone, Copy)]
-pub struct Metrics<'a>(std::marker::PhantomData<&'a ()>);
+pub struct Metrics<'a> {
+    pool: &'a Pool,
+    settings: &'a MetricsSettings,
+    intake: &'a Intake,
+    caches: &'a MetricCaches,
+}
 
-impl Metrics<'_> {
-    /// The handle.
-    pub fn new() -> Self {
-        Self(std::marker::PhantomData)
+impl<'a> Metrics<'a> {
+    /// Metrics over a pool; what is recorded shares transactions with every handle on the same intake.
+    pub fn new(
+        pool: &'a Pool,
+        settings: &'a MetricsSettings,
+        intake: &'a Intake,
+        caches: &'a MetricCaches,
+    ) -> Self {
+        Self {
+            pool,
+            settings,
+            intake,
+            caches,
+        }
     }
 
     /// Records samples; returns when what was accepted is committed.
+    ///
+    /// Fails with `queue_full` while too much waits, with `idempotency_key_reused` where the request's key was sent with
+    /// another body. What is not accepted is no failure: it is told sample by sample.
     pub async fn record(
         &self,
-        _: Batch,
-        _: Accept,
-        _: Option<RequestKey>,
-        _: DateTime<Utc>,
+        batch: Batch,
+        accept: Accept,
+        request: Option<RequestKey>,
+        now: DateTime<Utc>,
     ) -> Result<Recorded> {
-        Err(Error::internal("not built yet"))
+        self.intake.record(batch, accept, request, now).await
+    }
+
+    /// Makes the partitions from today up to `metrics.days_ahead` days ahead; gives how many were missing.
+    pub async fn make_days_ahead(&self, now: DateTime<Utc>) -> Result<u64> {
+        days::make_ahead(self.pool, self.settings.days_ahead, now).await
     }
 }

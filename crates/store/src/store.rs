@@ -16,7 +16,7 @@ use crate::{
     db::Pool,
     error::Result,
     feedback::{Feedback, StatsCache, Writer},
-    metrics::Metrics,
+    metrics::{Intake, MetricCaches, Metrics},
     token::Tokens,
 };
 
@@ -28,6 +28,8 @@ pub struct Store {
     jobs: JobCaches,
     stats: StatsCache,
     feedback_writer: Writer,
+    metric_caches: MetricCaches,
+    intake: Intake,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -43,7 +45,10 @@ impl Store {
         let pool = Pool::open(&config.database)?;
         let cache = Cache::open(&config)?;
         let feedback_writer = Writer::new(&pool, &config.feedback);
+        let metric_caches = MetricCaches::new(&cache, &pool, &config.metrics);
         Ok(Self {
+            intake: Intake::new(&pool, &config.metrics, &metric_caches),
+            metric_caches,
             jobs: JobCaches::new(&cache, &pool),
             stats: StatsCache::new(&cache, &pool, &feedback_writer),
             pool,
@@ -86,7 +91,17 @@ impl Store {
 
     /// System metrics.
     pub fn metrics(&self) -> Metrics<'_> {
-        Metrics::new()
+        Metrics::new(
+            &self.pool,
+            &self.config.metrics,
+            &self.intake,
+            &self.metric_caches,
+        )
+    }
+
+    /// What gathers samples into shared transactions.
+    pub fn metrics_intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// What gathers the writes of feedback into shared transactions.

@@ -123,7 +123,8 @@ impl<K: Key> Space<K> {
         let batcher = Batcher::new(load, settings.max_keys_per_load, Arc::clone(&counters));
         Self(Arc::new(Inner {
             local: Local::builder()
-                .max_capacity(settings.local_capacity)
+                .max_capacity(K::KIND.capacity(settings))
+                .weigher(|_, held: &Held<K::Value>| K::weight(&held.cached.value))
                 .time_to_live(ttl)
                 .build(),
             shared,
@@ -198,9 +199,7 @@ impl<K: Key> Space<K> {
             inner.forget(key);
         }
     }
-}
 
-impl<K: Key> Space<K> {
     /// As [`Self::wrote`], for every key: where it is not known which ones a write concerns.
     pub fn wrote_all(&self) {
         let inner = &self.0;

@@ -4,7 +4,7 @@ use tracing::Level;
 
 use super::{
     BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogSettings,
-    RedisSettings, ScheduleSettings, ServerSettings,
+    MetricsSettings, RedisSettings, ScheduleSettings, ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -26,6 +26,7 @@ impl Config {
             .chain(self.database.rules())
             .chain(self.backfill.rules())
             .chain(self.feedback.rules())
+            .chain(self.metrics.rules())
             .chain(self.cache.rules())
             .chain(self.schedule.rules())
             .chain(between_sections);
@@ -44,6 +45,46 @@ fn refuse_if(broken: bool, message: &'static str) -> Result<()> {
         Err(Error::invalid("invalid_config", message))
     } else {
         Ok(())
+    }
+}
+
+impl MetricsSettings {
+    fn rules(&self) -> [Rule; 8] {
+        [
+            (
+                !(1..=3_650).contains(&self.hot_days),
+                "metrics.hot_days must be from 1 to 3650",
+            ),
+            (
+                !(0..=86_400).contains(&self.max_ahead_seconds),
+                "metrics.max_ahead_seconds must be from 0 to 86400: partitions are made for that far ahead",
+            ),
+            (
+                !(7..=90).contains(&self.days_ahead),
+                "metrics.days_ahead must be from 7 to 90",
+            ),
+            (
+                self.max_series_per_service < 1 || self.max_services < 1,
+                "metrics.max_series_per_service and metrics.max_services must be at least 1",
+            ),
+            (
+                !(1..=100_000).contains(&self.max_samples_per_commit)
+                    || self.max_waiting_samples < self.max_samples_per_commit,
+                "metrics.max_samples_per_commit must be from 1 to 100000, and metrics.max_waiting_samples not below it",
+            ),
+            (
+                !(1..=744).contains(&self.idempotency_hours),
+                "metrics.idempotency_hours must be from 1 to 744",
+            ),
+            (
+                !(0..=86_400).contains(&self.closing_seconds),
+                "metrics.closing_seconds must be from 0 to 86400",
+            ),
+            (
+                self.max_samples_per_read < 1 || self.max_series_per_read < 1,
+                "metrics.max_samples_per_read and metrics.max_series_per_read must be at least 1",
+            ),
+        ]
     }
 }
 
@@ -221,8 +262,12 @@ impl FeedbackSettings {
 }
 
 impl CacheSettings {
-    fn rules(&self) -> [Rule; 6] {
+    fn rules(&self) -> [Rule; 7] {
         [
+            (
+                self.metrics_ttl_seconds < 2 || self.metrics_ttl_seconds > 86_400,
+                "cache.metrics_ttl_seconds must be from 2 to 86400",
+            ),
             (
                 self.feedback_ttl_seconds < 2 || self.feedback_ttl_seconds > 86_400,
                 "cache.feedback_ttl_seconds must be from 2 to 86400",

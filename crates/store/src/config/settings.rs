@@ -166,14 +166,53 @@ settings! {
         /// The longest export, in rows.
         max_export_rows: i64 = "10000000",
     }
-    /// The cache of feedback statistics and backfill jobs, in this process and in Redis (C4).
+    /// System metrics.
+    metrics: MetricsSettings {
+        /// For how many days back samples are accepted; older days are archived (C3.5).
+        hot_days: i64 = "90",
+        /// How far ahead of this service's clock a sample may be.
+        max_ahead_seconds: i64 = "600",
+        /// For how many days ahead partitions are made (C3.2); at least 7, so that a week without a schedule stops no intake.
+        days_ahead: i64 = "14",
+        /// The most series of one service; more of them are refused, and the labels to blame are named.
+        max_series_per_service: i64 = "10000",
+        /// The most services.
+        max_services: i64 = "1000",
+        /// The most labels of a series.
+        max_labels_per_series: usize = "32",
+        /// The longest name of a label.
+        max_label_name_characters: usize = "100",
+        /// The longest value of a label.
+        max_label_value_characters: usize = "500",
+        /// The most metadata of a sample, in bytes of JSON.
+        max_metadata_bytes: usize = "8192",
+        /// The most samples that concurrent requests share one transaction for.
+        max_samples_per_commit: usize = "20000",
+        /// The most samples that wait for a transaction; further ones get 429 with Retry-After. Each takes some 60 bytes.
+        max_waiting_samples: usize = "500000",
+        /// For how long a request with an Idempotency-Key is remembered.
+        idempotency_hours: i64 = "24",
+        /// How long after its end an hour is rolled up; samples that come later cost their hour another turn.
+        closing_seconds: i64 = "120",
+        /// The most samples of an hour of one series that are cached; denser ones are read from the database each time.
+        max_cached_samples_per_hour: usize = "7200",
+        /// The most samples that one read streams; a longer one goes on with its Link.
+        max_samples_per_read: i64 = "1000000",
+        /// The most series that one read is about.
+        max_series_per_read: i64 = "1000",
+    }
+    /// The cache of feedback statistics, backfill jobs and metrics, in this process and in Redis (C4).
     cache: CacheSettings {
         /// How long statistics of feedback are kept (C4.4), less up to a tenth at random.
         feedback_ttl_seconds: u64 = "3600",
         /// How long backfill jobs are kept (C4.4), less up to a tenth at random.
         backfill_ttl_seconds: u64 = "300",
+        /// How long samples of metrics, and lists of series, are kept (C4.4), less up to a tenth at random.
+        metrics_ttl_seconds: u64 = "300",
         /// The most values of each kind kept in this process.
         local_capacity: u64 = "100000",
+        /// The most memory for samples of metrics in this process, in bytes.
+        metrics_local_bytes: u64 = "268435456",
         /// How often this process asks the database what has changed. At most 50: what a process has not heard of for
         /// 700 ms it does not serve from a cache.
         poll_interval_milliseconds: u64 = "50",

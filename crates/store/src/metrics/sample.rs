@@ -6,6 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 /// The longest name of a service, in characters, as the contract has it.
 pub const MAX_SERVICE_NAME: usize = 100;
@@ -18,7 +19,7 @@ pub const MAX_UNIT: usize = 63;
 pub const MAX_VALUE: f64 = 1e300;
 
 /// What a series is called. Two series are the same if all four are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SeriesName {
     /// Who reports.
     pub service_name: String,
@@ -71,6 +72,11 @@ impl Batch {
     /// The series.
     pub fn names(&self) -> &[SeriesName] {
         &self.series
+    }
+
+    /// Takes it apart.
+    pub(super) fn into_parts(self) -> (Vec<SeriesName>, Vec<NewSample>) {
+        (self.series, self.samples)
     }
 
     /// The samples, in the order in which they were added.
@@ -171,6 +177,8 @@ pub enum Outcome {
     },
     /// It is not accepted.
     Rejected(Rejection),
+    /// Nothing: another sample of the batch was not accepted, and the batch is recorded as a whole ([`Accept::Whole`]).
+    Withheld,
 }
 
 /// What became of a batch.
@@ -236,6 +244,7 @@ impl Recorded {
                 Outcome::Duplicate => tally.duplicates += 1,
                 Outcome::Conflict { .. } => tally.conflicts += 1,
                 Outcome::Rejected(rejection) => tally.reject(rejection.reason, &rejection.message),
+                Outcome::Withheld => {}
             }
         }
         tally

@@ -21,6 +21,7 @@ mod cache;
 mod feedback;
 mod feedback_read;
 mod layers;
+mod metrics;
 mod migrate;
 mod pool;
 mod roles;

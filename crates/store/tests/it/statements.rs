@@ -4,7 +4,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
     backfill, cache,
     db::{Statement, migrate},
-    feedback, schedule, token,
+    feedback, metrics, schedule, token,
 };
 
 use crate::support::TestDb;
@@ -71,6 +71,7 @@ fn all() -> Vec<&'static Statement> {
         cache::outbox::ALL,
         feedback::queries::ALL,
         feedback::queries::READ,
+        metrics::queries::ALL,
         migrate::STATEMENTS,
         schedule::queries::ALL,
         token::queries::ALL,
