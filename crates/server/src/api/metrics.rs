@@ -17,7 +17,9 @@ mod remote_write;
 pub mod wire;
 mod write;
 
-use crate::routes::Routes;
+use utxoiq_store::token::Scope;
+
+use crate::routes::{Call, Routes};
 
 /// The calls.
 pub fn routes() -> Routes {
@@ -26,4 +28,13 @@ pub fn routes() -> Routes {
         "System metrics as a time series: a sample that was answered for is committed, and sent again adds nothing (C3).",
     );
     import::add(remote_write::add(otlp::add(write::add(routes))))
+}
+
+/// A call that records samples.
+fn records(path: &'static str, summary: &'static str) -> Call {
+    Call::post(path, Scope::MetricsWrite, summary).refuses(
+        429,
+        "queue_full",
+        "too many samples wait to be stored; see `Retry-After`",
+    )
 }

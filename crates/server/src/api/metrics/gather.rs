@@ -182,6 +182,13 @@ impl Gathered {
             refused: self.refused,
             ..Written::default()
         };
+        for (name, refusal) in written.refusals.iter() {
+            // Its own refusals the store counts itself.
+            if let Some(reason) = Reason::ALL.into_iter().find(|one| one.as_str() == name) {
+                let intake = state.store.metrics_intake();
+                intake.count_rejected(reason, refusal.count);
+            }
+        }
         if !self.places.is_empty() {
             let names = self.batch.names().to_vec();
             let series: Vec<_> = self.batch.samples().iter().map(|one| one.series).collect();
@@ -219,6 +226,8 @@ impl Written {
                 self.conflicts += 1;
                 (CONFLICT, format!("its value at that time is {stored}"))
             }
+            // What is recorded in part withholds nothing; if it did, it would have to be told.
+            Outcome::Withheld => ("withheld", "was not stored".to_owned()),
             Outcome::Rejected(rejection) => (rejection.reason.as_str(), rejection.message.clone()),
         };
         let text = || format!("{}: {message}", example(name, at));

@@ -12,11 +12,12 @@ use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
-use utxoiq_store::{metrics::NewSample, token::Scope};
+use utxoiq_store::metrics::NewSample;
 
 use super::{
     body::{aside, essence, read, unsupported},
     gather::{Gathered, Written},
+    records,
     wire::{LinesRejected, MetricsImported},
     write::{
         Lengths, fast_line,
@@ -27,7 +28,7 @@ use crate::{
     AppState,
     error::{ApiError, ApiResult},
     input::{self, Input},
-    routes::{Call, Routes},
+    routes::Routes,
     version::versioned,
 };
 
@@ -41,7 +42,7 @@ const NO_TIMESTAMP: &str = "no_timestamp";
 /// Adds the call.
 pub(super) fn add(routes: Routes) -> Routes {
     routes.add(
-        Call::post("/api/v1/monitoring/metrics/import", Scope::MetricsWrite, "Import samples from a file")
+        records("/api/v1/monitoring/metrics/import", "Import samples from a file")
             .describe(
                 "NDJSON with a sample a line, or CSV with the header `service_name,metric_type,metric_value,unit,timestamp` and, \
                  where wanted, `labels` and `metadata` as JSON objects; plain or with `Content-Encoding: gzip`. What is right is \

@@ -17,19 +17,13 @@ use axum::{
 };
 use prost::Message as _;
 use serde_json::json;
-use utxoiq_store::token::Scope;
 
 use super::{
     body::{aside, essence, read, undecodable, unsupported},
     gather::{Gathered, Written},
-    protobuf,
+    protobuf, records,
 };
-use crate::{
-    AppState,
-    error::ApiResult,
-    routes::{Call, Routes},
-    version::versioned,
-};
+use crate::{AppState, error::ApiResult, routes::Routes, version::versioned};
 use proto::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
@@ -50,7 +44,7 @@ enum Encoding {
 /// Adds the call.
 pub(super) fn add(routes: Routes) -> Routes {
     routes.add(
-        Call::post("/v1/metrics", Scope::MetricsWrite, "Record OpenTelemetry's metrics")
+        records("/v1/metrics", "Record OpenTelemetry's metrics")
             .describe(
                 "OTLP/HTTP: an `ExportMetricsServiceRequest` in protocol buffers or JSON, plain or with `Content-Encoding: \
                  gzip`. The answer is an `ExportMetricsServiceResponse` in the same encoding; its `partial_success` tells how \

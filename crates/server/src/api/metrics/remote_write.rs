@@ -13,21 +13,19 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde_json::json;
-use utxoiq_store::{
-    metrics::{NewSample, Reason, SeriesName},
-    token::Scope,
-};
+use utxoiq_store::metrics::{NewSample, Reason, SeriesName};
 
 use super::{
     body::{aside, essence, undecodable, unsnap, unsupported},
     gather::{Gathered, Written},
     protobuf::{Fields, Torn, Value},
+    records,
 };
 use crate::{
     AppState,
     error::{ApiError, ApiResult},
     input,
-    routes::{Call, Routes},
+    routes::Routes,
     version::versioned,
 };
 
@@ -48,7 +46,7 @@ const VERSION: &str = "x-prometheus-remote-write-version";
 /// Adds the call.
 pub(super) fn add(routes: Routes) -> Routes {
     routes.add(
-        Call::post("/api/v1/write", Scope::MetricsWrite, "Record what Prometheus sends")
+        records("/api/v1/write", "Record what Prometheus sends")
             .describe(
                 "Prometheus remote write 1.0: `Content-Encoding: snappy`, `Content-Type: application/x-protobuf`. Of a request \
                  with samples that are not accepted the others are stored, and 400 `partly_refused` names reasons, counts and \
@@ -91,6 +89,8 @@ async fn write(State(state): State<AppState>, request: Request) -> ApiResult<Res
         gather(&message)
     })
     .await?;
+    let intake = state.store.metrics_intake();
+    intake.count_rejected(Reason::NotANumber, not_numbers);
     let written = gathered.record(&state).await?;
     if !written.refused.is_empty() || written.conflict.is_some() {
         return Err(partly_refused(&written));

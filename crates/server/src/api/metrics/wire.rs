@@ -200,7 +200,7 @@ fn write_one(
         Outcome::Duplicate => (sample.value, "duplicate"),
         Outcome::Conflict { stored } => (*stored, "conflict"),
         // Of a batch that is recorded whole, none is answered for in this way.
-        Outcome::Rejected(_) => (sample.value, "rejected"),
+        Outcome::Withheld | Outcome::Rejected(_) => (sample.value, "rejected"),
     };
     let mut id = Uuid::encode_buffer();
     let id = sample_id(recorded.series_id, recorded.at)

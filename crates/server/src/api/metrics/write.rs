@@ -21,10 +21,12 @@ use utxoiq_store::{
         Accept, Batch, MAX_METRIC_TYPE, MAX_SERVICE_NAME, MAX_UNIT, Outcome, Reason, Recorded,
         RequestKey,
     },
-    token::Scope,
 };
 
-use super::wire::{self, Metric, NewMetric};
+use super::{
+    records,
+    wire::{self, Metric, NewMetric},
+};
 use crate::{
     AppState,
     api::ready_json,
@@ -103,12 +105,17 @@ fn call(path: &'static str, summary: &'static str) -> Call {
     let key = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^[!-~]{1,255}$"));
-    Call::post(path, Scope::MetricsWrite, summary)
+    records(path, summary)
         .header(
             IDEMPOTENCY_KEY,
             "Names the request, at most 255 visible characters: within 24 hours a second one of the same token, with the same key \
              and the same body, is answered as the first and stores nothing.",
             key,
+        )
+        .refuses(
+            409,
+            "idempotency_key_reused",
+            "the key was sent with another body",
         )
         .refuses(
             422,
