@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub mod feedback;
+pub mod metrics;
 pub mod pool;
 pub mod schedule;
 
@@ -11,17 +12,18 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{health, metrics, openapi, routes::Routes};
+use crate::{health, openapi, routes::Routes};
 
 /// All calls of the service.
 pub fn routes() -> Vec<Routes> {
     vec![
         backfill::routes(),
         feedback::routes(),
+        metrics::routes(),
         pool::routes(),
         schedule::routes(),
         health::routes(),
-        metrics::routes(),
+        crate::metrics::routes(),
         openapi::routes(),
     ]
 }

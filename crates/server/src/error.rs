@@ -29,6 +29,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// How soon a caller may try again after an error that passes by itself, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// The code with which a bounded queue takes nothing more for now.
+const QUEUE_FULL: &str = "queue_full";
+
 /// A handler's result.
 pub type ApiResult<T> = Result<T, ApiError>;
 
@@ -223,6 +226,12 @@ impl ApiError {
         self
     }
 
+    /// The same problem under another code.
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.0.code = code.into();
+        self
+    }
+
     /// The same problem with one more member in its body.
     pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.members.insert(name.to_owned(), value.into());
@@ -249,6 +258,11 @@ impl ApiError {
         &self.0.code
     }
 
+    /// What is told to people.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The rejected fields.
     pub fn errors(&self) -> &[FieldError] {
         &self.0.errors
@@ -264,6 +278,10 @@ impl From<Error> for ApiError {
             Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unavailable => {
                 let mut made = Self::unavailable(error.code(), error.message());
+                // What waits is the callers' own: they are told to send less, not that something is away.
+                if error.code() == QUEUE_FULL {
+                    made.0.status = StatusCode::TOO_MANY_REQUESTS;
+                }
                 made.0.report = Some(error.report());
                 return made;
             }
@@ -369,6 +387,10 @@ mod tests {
         assert_eq!(status_of(Error::invalid("a", "b")), (400, false));
         assert_eq!(status_of(Error::field("a", "b")), (422, false));
         assert_eq!(status_of(Error::unavailable("a", "b")), (503, true));
+        assert_eq!(
+            status_of(Error::unavailable("queue_full", "b")),
+            (429, true)
+        );
         assert_eq!(status_of(Error::internal("b")), (500, false));
     }
 

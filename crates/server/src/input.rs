@@ -30,7 +30,7 @@ pub use read::FINITE;
 use axum::{
     RequestExt as _,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde_json::{Map, Value};
@@ -225,29 +225,41 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
+/// Reads a request's body whole, whatever it holds.
+pub(crate) async fn bytes(request: Request, state: &AppState) -> ApiResult<Bytes> {
+    let read: Result<Bytes, BytesRejection> = request.extract().await;
+    read.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError::too_large(state.store.config().server.max_body_bytes)
+        } else {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "torn_body",
+                "the body ended before it was complete; send the request again",
+            )
+        }
+    })
+}
+
+/// Reads the body of a request that says it is JSON, not compressed, without parsing it.
+pub(crate) async fn json_bytes(request: Request, state: &AppState) -> ApiResult<Bytes> {
+    if !is_json(request.headers()) || is_encoded(request.headers()) {
+        return Err(ApiError::unsupported_media_type());
+    }
+    bytes(request, state).await
+}
+
+/// Parses one JSON document.
+pub(crate) fn document(bytes: &[u8]) -> ApiResult<Value> {
+    json::parse(bytes).map_err(|detail| ApiError::malformed("malformed_json", detail))
+}
+
 impl FromRequest<AppState> for Document {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> ApiResult<Self> {
-        if !is_json(request.headers()) || is_encoded(request.headers()) {
-            return Err(ApiError::unsupported_media_type());
-        }
-        let bytes: Bytes = request.extract().await.map_err(
-            |rejection: axum::extract::rejection::BytesRejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    ApiError::too_large(state.store.config().server.max_body_bytes)
-                } else {
-                    ApiError::new(
-                        StatusCode::BAD_REQUEST,
-                        "torn_body",
-                        "the body ended before it was complete; send the request again",
-                    )
-                }
-            },
-        )?;
-        let document =
-            json::parse(&bytes).map_err(|detail| ApiError::malformed("malformed_json", detail))?;
-        Ok(Self(document))
+        let bytes = json_bytes(request, state).await?;
+        document(&bytes).map(Self)
     }
 }
 

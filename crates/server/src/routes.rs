@@ -17,7 +17,7 @@ use utoipa::{
     openapi::{
         self, Content, HeaderBuilder, HttpMethod, Ref, RefOr, Required, Schema,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
-        request_body::RequestBodyBuilder,
+        request_body::{RequestBody, RequestBodyBuilder},
         response::ResponseBuilder,
         schema::{ArrayBuilder, ObjectBuilder, Type},
         security::SecurityRequirement,
@@ -35,6 +35,8 @@ use crate::{
 /// The name of the security scheme in the document.
 pub(crate) const SECURITY_SCHEME: &str = "token";
 
+const JSON: &str = "application/json";
+
 /// Who may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -47,8 +49,9 @@ pub enum Access {
 /// A named schema of the document.
 pub(crate) type NamedSchema = (String, RefOr<Schema>);
 
-/// The answer of a call, with status 200.
+/// The answer of a call.
 struct Answer {
+    status: &'static str,
     /// Each content type that it may have.
     contents: Vec<(String, Content)>,
     description: &'static str,
@@ -59,6 +62,7 @@ struct Answer {
 impl Answer {
     fn new(content_type: &str, content: Content, description: &'static str) -> Self {
         Self {
+            status: "200",
             contents: vec![(content_type.to_owned(), content)],
             description,
             headers: Vec::new(),
@@ -75,7 +79,8 @@ pub struct Call {
     summary: &'static str,
     description: &'static str,
     parameters: Vec<Parameter>,
-    body: Option<RefOr<Schema>>,
+    /// Each content type that the body may have.
+    bodies: Vec<(&'static str, RefOr<Schema>)>,
     body_is_required: bool,
     answer: Option<Answer>,
     refusals: BTreeMap<u16, Vec<String>>,
@@ -128,7 +133,7 @@ impl Call {
             summary,
             description: "",
             parameters: Vec::new(),
-            body: None,
+            bodies: Vec::new(),
             body_is_required: false,
             answer: None,
             refusals: BTreeMap::new(),
@@ -234,7 +239,8 @@ impl Call {
         self.refuses_parameters()
     }
 
-    fn header(
+    /// A header that the call reads.
+    pub fn header(
         mut self,
         name: &'static str,
         description: &'static str,
@@ -253,22 +259,45 @@ impl Call {
 
     /// The JSON body.
     pub fn body<B: ToSchema>(mut self) -> Self {
-        self.body = Some(self.reference::<B>());
+        self.bodies = vec![(JSON, self.reference::<B>())];
         self.body_is_required = true;
         self.refuses_bodies()
     }
 
     /// The JSON body, which may be missing.
     pub fn optional_body<B: ToSchema>(mut self) -> Self {
-        self.body = Some(self.reference::<B>());
+        self.bodies = vec![(JSON, self.reference::<B>())];
         self.refuses_bodies()
     }
 
     /// The JSON body, an array.
     pub fn body_list<B: ToSchema>(mut self) -> Self {
-        self.body = Some(self.list::<B>());
+        self.bodies = vec![(JSON, self.list::<B>())];
         self.body_is_required = true;
         self.refuses_bodies()
+    }
+
+    /// The body: a document of one of these types, which the call's description explains.
+    pub fn body_document(mut self, content_types: &[&'static str]) -> Self {
+        let bodies = content_types.iter().map(|content_type| {
+            let schema = ObjectBuilder::new().schema_type(match *content_type {
+                JSON => Type::Object,
+                _ => Type::String,
+            });
+            (*content_type, schema.into())
+        });
+        self.bodies = bodies.collect();
+        self.body_is_required = true;
+        self.refuses(
+            413,
+            "too_large",
+            "the body is too large, as it is sent or decompressed",
+        )
+        .refuses(
+            415,
+            "unsupported_media_type",
+            "the body is of another type, or compressed in another way",
+        )
     }
 
     fn refuses_bodies(self) -> Self {
@@ -347,6 +376,17 @@ impl Call {
         self
     }
 
+    /// The answer of a call that has nothing to say: status 204.
+    pub fn answers_nothing(mut self, description: &'static str) -> Self {
+        self.answer = Some(Answer {
+            status: "204",
+            contents: Vec::new(),
+            description,
+            headers: Vec::new(),
+        });
+        self
+    }
+
     fn reference<T: ToSchema>(&mut self) -> RefOr<Schema> {
         T::schemas(&mut self.schemas);
         self.schemas.push((T::name().into_owned(), T::schema()));
@@ -371,6 +411,20 @@ impl Call {
             .join("_")
     }
 
+    fn request_body(&self) -> Option<RequestBody> {
+        let required = if self.body_is_required {
+            Required::True
+        } else {
+            Required::False
+        };
+        let body = RequestBodyBuilder::new().required(Some(required));
+        let contents = self.bodies.iter().cloned();
+        let body = contents.fold(body, |body, (content_type, schema)| {
+            body.content(content_type, Content::new(Some(schema)))
+        });
+        (!self.bodies.is_empty()).then(|| body.build())
+    }
+
     fn operation(&self, tag: &str) -> Operation {
         let mut operation = OperationBuilder::new()
             .tag(tag)
@@ -378,16 +432,7 @@ impl Call {
             .summary(Some(self.summary))
             .description((!self.description.is_empty()).then_some(self.description))
             .parameters((!self.parameters.is_empty()).then(|| self.parameters.clone()))
-            .request_body(self.body.clone().map(|schema| {
-                RequestBodyBuilder::new()
-                    .content("application/json", Content::new(Some(schema)))
-                    .required(Some(if self.body_is_required {
-                        Required::True
-                    } else {
-                        Required::False
-                    }))
-                    .build()
-            }));
+            .request_body(self.request_body());
         if let Access::Needs(scope) = self.access {
             operation =
                 operation.security(SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()]));
@@ -404,7 +449,7 @@ impl Call {
                     .description(Some(*description));
                 response = response.header(*name, header.build());
             }
-            operation = operation.response("200", response);
+            operation = operation.response(answer.status, response);
         }
         for (status, lines) in &self.refusals {
             let problem = Ref::from_schema_name(ProblemBody::name());

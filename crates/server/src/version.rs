@@ -67,11 +67,18 @@ fn number(value: &HeaderValue) -> Option<u64> {
 
 impl<T: IntoResponse> IntoResponse for Versioned<T> {
     fn into_response(self) -> Response {
-        let mut response = self.1.into_response();
-        let version = HeaderValue::from(self.0.0);
-        response.headers_mut().insert(&HEADER, version);
-        response
+        versioned(self.1.into_response(), Some(self.0))
     }
+}
+
+/// An answer with the version of the write that it tells of, where there was one.
+pub(crate) fn versioned(mut response: Response, version: Option<TransactionId>) -> Response {
+    if let Some(TransactionId(number)) = version {
+        response
+            .headers_mut()
+            .insert(&HEADER, HeaderValue::from(number));
+    }
+    response
 }
 
 #[cfg(test)]

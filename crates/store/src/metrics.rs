@@ -9,18 +9,21 @@
 mod cached;
 pub mod chart;
 mod check;
+mod copy;
 mod days;
 pub mod degradation;
 mod intake;
 pub mod queries;
 pub mod read;
 mod registry;
+mod rollup;
 mod sample;
 pub mod sketch;
 pub mod summary;
 
 pub use cached::{HOUR, Hour, HourKey, MetricCaches, Rendered, Sample, Series, SeriesKey};
 pub use intake::{Intake, IntakeSnapshot};
+pub use rollup::{Difference, Interval, Rolled, Verified};
 pub use sample::{
     Accept, Batch, MAX_METRIC_TYPE, MAX_SERVICE_NAME, MAX_UNIT, MAX_VALUE, NewSample, Outcome,
     Reason, Recorded, RecordedSample, Rejection, RequestKey, SeriesName, Tally, micros,

@@ -2,11 +2,13 @@
 
 mod days;
 mod read;
+mod rollup;
 mod series;
 mod write;
 
 pub use days::*;
 pub use read::*;
+pub use rollup::*;
 pub use series::*;
 pub use write::*;
 
@@ -35,4 +37,24 @@ pub const ALL: &[&Statement] = &[
     &SERIES_BY_ID,
     &LIST_SERVICES,
     &WORST_TYPES,
+    &LOCK_STATE,
+    &CLOSE_HOURS,
+    &NOTE_CLOSED,
+    &NOTE_ROLLED,
+    &TAKE_MARKS,
+    &MARK,
+    &WRITE_ROLLUPS,
+    &REMOVE_ROLLUPS,
+    &READ_ROLLUPS,
+    &READ_ALL_ROLLUPS,
+    &SERIES_WITH_ROLLUPS,
+    &IS_CLOSING_HERE,
+    &READ_STATE,
+    &BEGIN_VERIFYING,
+    &END_VERIFYING,
+    &READ_ALL_MARKS,
+    &READ_MARKS,
+    &LAST_SERIES,
+    &UNVERIFIED_DAYS,
+    &PRUNE_REQUESTS,
 ];

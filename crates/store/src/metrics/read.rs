@@ -19,7 +19,6 @@
 //! | more, or any | slices of time, the newest first, each twice as long as the one before ([`newest`]) |
 
 pub mod catalogue;
-mod copy;
 mod hours;
 mod newest;
 pub mod page;

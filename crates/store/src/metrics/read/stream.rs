@@ -14,15 +14,16 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool_postgres::Object;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::error::SqlState;
 
 use super::{
     super::{
         Metrics,
         cached::{Sample, Series, time},
+        copy::Copied,
         queries,
     },
     Selector,
-    copy::Copy,
     page::StreamCursor,
 };
 use crate::{
@@ -78,7 +79,7 @@ pub struct SampleRead {
 
 /// A COPY, how many samples it may give, how many it gave, and the time after the last of them.
 struct Running {
-    copy: Copy,
+    copy: Copied,
     limit: i64,
     given: i64,
     next: i64,
@@ -105,16 +106,16 @@ impl Link {
         connection.ok_or_else(|| Error::internal("a read without a connection"))
     }
 
-    async fn copy(&mut self, sql: &str) -> Result<Copy> {
+    async fn copy(&mut self, sql: &str) -> Result<Copied> {
         self.is_clean = false;
         let connection = self.connection()?;
         let (begun, stream) = tokio::join!(
             biased;
             connection.batch_execute(queries::BEGIN_COPY),
-            connection.copy_out(sql),
+            Copied::begin(connection, sql),
         );
         begun?;
-        Ok(Copy::new(stream?))
+        stream
     }
 
     async fn end(&mut self) -> Result<()> {
@@ -180,7 +181,7 @@ impl SampleRead {
     /// The next samples of a COPY, and what comes after them: more of it, more of the series, the next series, or the end.
     async fn take(&mut self, series: &Arc<Series>, mut running: Running) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
-        let mut has_more = running.copy.read(&mut samples, SAMPLES_A_PIECE).await?;
+        let mut has_more = gather(&mut running.copy, &mut samples).await?;
         let count = i64::try_from(samples.len()).unwrap_or(i64::MAX);
         running.given += count;
         running.next = samples.last().map_or(running.next, |last| last.0 + 1);
@@ -192,7 +193,7 @@ impl SampleRead {
                 from: first.0,
             });
             // Nothing comes after it but the end.
-            has_more = running.copy.read(&mut Vec::new(), usize::MAX).await?;
+            has_more = gather(&mut running.copy, &mut Vec::new()).await?;
         }
         if has_more {
             self.copy = Some(running);
@@ -204,6 +205,34 @@ impl SampleRead {
         self.current = goes_on.then(|| (Arc::clone(series), running.next));
         Ok(samples)
     }
+}
+
+/// Adds samples, as many as a piece has; says whether there may be more.
+async fn gather(copy: &mut Copied, samples: &mut Vec<Sample>) -> Result<bool> {
+    while samples.len() < SAMPLES_A_PIECE {
+        let Some(mut row) = copy.next().await.map_err(stopped)? else {
+            return Ok(false);
+        };
+        let (at, value) = (row.time()?, row.float8()?);
+        let metadata = row.bytes()?.map(|bytes| {
+            let text = std::str::from_utf8(&bytes).map(Into::into);
+            text.map_err(|error| Error::internal("metadata that is no text").with_source(error))
+        });
+        samples.push(Sample(at, value, metadata.transpose()?));
+    }
+    Ok(true)
+}
+
+/// Why a COPY ended early.
+fn stopped(error: Error) -> Error {
+    if error.sql_state() == Some(&SqlState::QUERY_CANCELED) {
+        return Error::unavailable(
+            "read_too_slow",
+            "a part of the samples was not read within a minute; read shorter ranges of time",
+        )
+        .with_source(error);
+    }
+    error
 }
 
 impl Metrics<'_> {

@@ -45,7 +45,7 @@ async fn a_sample_is_kept_once_and_the_first_value_stays() {
     assert_eq!(rows.len(), 300);
     assert!(
         rows.iter()
-            .all(|(_, t, value)| at(0) - t == (*value as i64) * 1_000_000)
+            .all(|(_, t, value)| (at(0) - t) as f64 == *value * 1e6)
     );
 }
 

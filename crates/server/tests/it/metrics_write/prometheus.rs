@@ -1,0 +1,3 @@
+//! Prometheus.
+
+use super::*;

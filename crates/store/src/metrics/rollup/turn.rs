@@ -1,0 +1,237 @@
+//! Hours in their turn: closed, and rolled up for the first time.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    Interval, State, end_tx, lock_state,
+    rows::{self, Rollup},
+};
+use crate::{
+    db::{self, Connection},
+    error::Result,
+    metrics::{Metrics, cached::time, copy::Copied, queries, summary::Summary},
+};
+
+/// How many series are merged by one statement.
+const SERIES_AT_ONCE: i64 = 500;
+
+/// How many rollups are written together.
+const ROLLUPS_AT_ONCE: usize = 2_000;
+
+/// The longest that a statement of the roller may take, in milliseconds: it may read a day of every series.
+const BEGIN: &str = "begin; set local statement_timeout = '600s'";
+
+/// Closes the hours that are over, once what was closed before is rolled up; says whether it did.
+pub(super) async fn close(metrics: &Metrics<'_>, now: DateTime<Utc>) -> Result<bool> {
+    let closing = TimeDelta::try_seconds(metrics.settings.closing_seconds).unwrap_or_default();
+    let target = Interval::Hour.floor(now.checked_sub_signed(closing).unwrap_or(now));
+    let connection = metrics.pool.get().await?;
+    connection.batch_execute(BEGIN).await?;
+    let closed = close_in_tx(&connection, target).await;
+    end_tx(&connection, closed).await
+}
+
+async fn close_in_tx(connection: &Connection, target: DateTime<Utc>) -> Result<bool> {
+    let Some(state) = lock_state(connection).await? else {
+        return Ok(false);
+    };
+    let is_closing = state.closing_before > state.rolled_before;
+    // Where they were closed in another cluster, the wait begins anew.
+    if is_closing && (state.are_ended || is_of_this_cluster(connection).await?) {
+        return Ok(false);
+    }
+    if !is_closing && target <= state.closing_before {
+        return Ok(false);
+    }
+    let target = target.max(state.closing_before);
+    db::execute(
+        connection,
+        &queries::CLOSE_HOURS,
+        &[&(target.timestamp() / 3_600)],
+    )
+    .await?;
+    // A statement of its own: its snapshot must be later than the change of the sequence.
+    db::execute(connection, &queries::NOTE_CLOSED, &[&target]).await?;
+    Ok(true)
+}
+
+/// Whether the snapshot that is waited for was taken in this cluster; a restored database has one of another.
+async fn is_of_this_cluster(connection: &Connection) -> Result<bool> {
+    Ok(db::query_one(connection, &queries::IS_CLOSING_HERE, &[])
+        .await?
+        .try_get("is_ours")?)
+}
+
+/// Rolls up the next day, or hour where the day is not over; gives how many hours that were.
+pub(super) async fn roll_next(metrics: &Metrics<'_>) -> Result<u64> {
+    let connection = metrics.pool.get().await?;
+    connection.batch_execute(BEGIN).await?;
+    let rolled = roll_in_tx(metrics, &connection).await;
+    end_tx(&connection, rolled).await
+}
+
+async fn roll_in_tx(metrics: &Metrics<'_>, connection: &Connection) -> Result<u64> {
+    let Some(state) = lock_state(connection).await? else {
+        return Ok(0);
+    };
+    if !state.are_ended {
+        return Ok(0);
+    }
+    let from = begin(&state);
+    if from >= state.closing_before {
+        if from > state.rolled_before {
+            db::execute(connection, &queries::NOTE_ROLLED, &[&state.closing_before]).await?;
+        }
+        return Ok(0);
+    }
+    let is_whole_day =
+        from == Interval::Day.floor(from) && Interval::Day.end(from) <= state.closing_before;
+    let interval = if is_whole_day {
+        Interval::Day
+    } else {
+        Interval::Hour
+    };
+    let to = interval.end(from);
+    // Read by a connection of its own: this one writes meanwhile, and holds the lock.
+    let reader = metrics.pool.get().await?;
+    roll_range(connection, &reader, from, to, is_whole_day).await?;
+    if to == Interval::Day.floor(to) {
+        if !is_whole_day {
+            merge(
+                connection,
+                Interval::Hour,
+                Interval::Day,
+                Interval::Day.floor(from),
+            )
+            .await?;
+        }
+        if to == Interval::Week.floor(to) {
+            merge(
+                connection,
+                Interval::Day,
+                Interval::Week,
+                Interval::Week.floor(from),
+            )
+            .await?;
+        }
+    }
+    db::execute(connection, &queries::NOTE_ROLLED, &[&to]).await?;
+    Ok(u64::try_from((to - from).num_hours()).unwrap_or_default())
+}
+
+/// Where rolling up goes on. Before the first day that has a partition there is nothing; what comes there later is marked.
+fn begin(state: &State) -> DateTime<Utc> {
+    match state.first_day {
+        Some(day) => state.rolled_before.max(day).min(state.closing_before),
+        None => state.closing_before,
+    }
+}
+
+/// Rolls up the hours of a range, and the range itself where it is a day.
+async fn roll_range(
+    writer: &Connection,
+    reader: &Connection,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    is_whole_day: bool,
+) -> Result<()> {
+    reader.batch_execute(BEGIN).await?;
+    let copied = copy_range(writer, reader, from, to, is_whole_day).await;
+    end_tx(reader, copied).await
+}
+
+async fn copy_range(
+    writer: &Connection,
+    reader: &Connection,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    is_whole_day: bool,
+) -> Result<()> {
+    let mut samples = Copied::begin(reader, &queries::copy_range(from, to, None)).await?;
+    let mut rollups = Vec::new();
+    let mut hour: Option<Rollup> = None;
+    let mut day: Option<Rollup> = None;
+    while let Some(mut fields) = samples.next().await? {
+        let (series_id, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+        let bucket = Interval::Hour.floor(time(at));
+        match &mut hour {
+            Some(hour) if hour.series_id == series_id && hour.bucket == bucket => {
+                hour.summary.add(at, value);
+            }
+            _ => {
+                let next = Rollup::new(series_id, Interval::Hour, bucket, Summary::of(at, value));
+                finish(hour.replace(next), &mut day, &mut rollups, is_whole_day);
+            }
+        }
+        if rollups.len() >= ROLLUPS_AT_ONCE {
+            rows::write(writer, &rollups).await?;
+            rollups.clear();
+        }
+    }
+    finish(hour, &mut day, &mut rollups, is_whole_day);
+    rollups.extend(day);
+    rows::write(writer, &rollups).await
+}
+
+/// An hour is complete: it is written, and becomes part of its day.
+fn finish(
+    hour: Option<Rollup>,
+    day: &mut Option<Rollup>,
+    rollups: &mut Vec<Rollup>,
+    is_whole_day: bool,
+) {
+    let Some(hour) = hour else {
+        return;
+    };
+    if is_whole_day {
+        match day {
+            Some(day) if day.series_id == hour.series_id => day.summary.merge(&hour.summary),
+            _ => {
+                let bucket = Interval::Day.floor(hour.bucket);
+                let next = Rollup::new(hour.series_id, Interval::Day, bucket, hour.summary.clone());
+                rollups.extend(day.replace(next));
+            }
+        }
+    }
+    rollups.push(hour);
+}
+
+/// Merges the rollups of one bucket from those below it, for all series.
+async fn merge(
+    connection: &Connection,
+    below: Interval,
+    interval: Interval,
+    bucket: DateTime<Utc>,
+) -> Result<()> {
+    let until = interval.end(bucket);
+    let mut after = i32::MIN;
+    loop {
+        let params: db::Params<'_> = &[&below.hours(), &bucket, &until, &SERIES_AT_ONCE, &after];
+        let found = db::query(connection, &queries::SERIES_WITH_ROLLUPS, params).await?;
+        let ranges = found
+            .iter()
+            .map(|row| Ok((row.try_get("series_id")?, bucket, until)))
+            .collect::<Result<Vec<_>>>()?;
+        let Some((last, ..)) = ranges.last() else {
+            return Ok(());
+        };
+        after = *last;
+        let parts = rows::read(connection, below, &ranges).await?;
+        rows::write(connection, &merged(parts, interval)).await?;
+    }
+}
+
+/// Rollups merged into those of a longer interval; they are in the order of series and times.
+pub(super) fn merged(parts: Vec<Rollup>, interval: Interval) -> Vec<Rollup> {
+    let mut merged: Vec<Rollup> = Vec::new();
+    for part in parts {
+        let bucket = interval.floor(part.bucket);
+        match merged.last_mut() {
+            Some(last) if last.series_id == part.series_id && last.bucket == bucket => {
+                last.summary.merge(&part.summary);
+            }
+            _ => merged.push(Rollup::new(part.series_id, interval, bucket, part.summary)),
+        }
+    }
+    merged
+}

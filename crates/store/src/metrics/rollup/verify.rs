@@ -1,0 +1,314 @@
+//! Proving that rollups equal their samples: computed again from samples, bucket by bucket, to the last bit.
+//!
+//! A day is *verified* when everything of it was compared in one snapshot and found equal, nothing waited to be rolled up
+//! again, and nothing was written into it since. That last point is the day's row: a late write ends a verification under
+//! way and undoes one that is over (`metric_note_late_days` in migration 0007), in its own transaction; and the
+//! verification begins with a change of that row, for which it waits for the writers that were faster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
+
+use super::{
+    Interval, end_tx, fold,
+    rows::{Place, Rollup},
+    turn::merged,
+};
+use crate::{
+    clock::uuid_at,
+    db::{self, Connection},
+    error::{Error, Result},
+    metrics::{Metrics, cached::time, copy::Copied, queries, summary::Summary},
+};
+
+/// How many series are compared at once: what is in memory is their day.
+const SERIES_AT_ONCE: i32 = 200;
+
+/// The most differences that are named.
+const NAMED: usize = 100;
+
+/// How often marked hours are rolled up again after a repair.
+const FOLDS: usize = 1_000;
+
+/// A rollup that is not what its samples amount to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The series.
+    pub series_id: i32,
+    /// The length of the bucket.
+    pub interval: Interval,
+    /// Its beginning.
+    pub bucket: DateTime<Utc>,
+    /// How many samples the rollup says; `None` where it is missing.
+    pub stored_count: Option<u64>,
+    /// How many there are; `None` where there are none.
+    pub count: Option<u64>,
+}
+
+/// What verifying a day found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// The day.
+    pub day: NaiveDate,
+    /// How many rollups were compared.
+    pub compared: u64,
+    /// How many hours wait to be rolled up again, and were not compared.
+    pub waiting: u64,
+    /// What differs; at most 100 are named.
+    pub differences: Vec<Difference>,
+    /// How many differ.
+    pub differing: u64,
+    /// Whether the day is now known to be equal.
+    pub is_verified: bool,
+    /// Whether what differed was rolled up again.
+    pub is_repaired: bool,
+}
+
+impl Metrics<'_> {
+    /// Compares every rollup of a day with its samples, also that of the week where the day is a Sunday. What differs is told
+    /// and, with `repair`, rolled up again.
+    ///
+    /// Fails with `not_rolled_up` for a day whose rollups are not all made, with `no_such_day` for one without samples.
+    pub async fn verify(
+        &self,
+        day: NaiveDate,
+        repair: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Verified> {
+        let name = uuid_at(now);
+        let connection = self.pool.get().await?;
+        self.begin_verifying(&connection, day, name).await?;
+        connection
+            .batch_execute("begin isolation level repeatable read read only; set local statement_timeout = '600s'; set local plan_cache_mode = force_custom_plan")
+            .await?;
+        let compared = compare(&connection, day).await;
+        let mut verified = end_tx(&connection, compared).await?;
+        if verified.differing == 0 && verified.waiting == 0 {
+            let ended =
+                db::execute(&connection, &queries::END_VERIFYING, &[&day, &name, &now]).await?;
+            verified.is_verified = ended == 1;
+        } else if repair && verified.differing > 0 {
+            drop(connection);
+            verified.is_repaired = self.repair(&verified).await?;
+        }
+        Ok(verified)
+    }
+
+    async fn begin_verifying(
+        &self,
+        connection: &Connection,
+        day: NaiveDate,
+        name: Uuid,
+    ) -> Result<()> {
+        let rolled: DateTime<Utc> = db::query_one(connection, &queries::READ_STATE, &[])
+            .await?
+            .try_get("rolled_before")?;
+        let day_end = Interval::Day.end(start_of(day));
+        if day_end > rolled {
+            return Err(Error::conflict(
+                "not_rolled_up",
+                format!(
+                    "{day} is not rolled up yet: rollups are made up to {rolled}; try again later"
+                ),
+            ));
+        }
+        if db::execute(connection, &queries::BEGIN_VERIFYING, &[&day, &name]).await? == 0 {
+            return Err(Error::not_found(
+                "no_such_day",
+                format!(
+                    "there are no samples of {day} here: it never had any, or they are archived"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Marks what differs, and rolls it up again.
+    async fn repair(&self, verified: &Verified) -> Result<bool> {
+        let connection = self.pool.get().await?;
+        let ids: Vec<i32> = verified
+            .differences
+            .iter()
+            .map(|difference| difference.series_id)
+            .collect();
+        // A day's or a week's first hour makes these anew.
+        let hours: Vec<_> = verified
+            .differences
+            .iter()
+            .map(|difference| difference.bucket)
+            .collect();
+        db::execute(&connection, &queries::MARK, &[&ids, &hours]).await?;
+        drop(connection);
+        for _ in 0..FOLDS {
+            if fold::fold_some(self).await? == 0 {
+                break;
+            }
+        }
+        Ok(verified.differences.len() == usize::try_from(verified.differing).unwrap_or(usize::MAX))
+    }
+
+    /// The days that are rolled up and not verified, the oldest first.
+    pub async fn unverified_days(&self, limit: i64) -> Result<Vec<NaiveDate>> {
+        let connection = self.pool.get().await?;
+        let rolled: DateTime<Utc> = db::query_one(&connection, &queries::READ_STATE, &[])
+            .await?
+            .try_get("rolled_before")?;
+        let before = rolled.date_naive();
+        let rows = db::query(&connection, &queries::UNVERIFIED_DAYS, &[&before, &limit]).await?;
+        rows.iter().map(|row| Ok(row.try_get("day")?)).collect()
+    }
+}
+
+fn start_of(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(chrono::NaiveTime::MIN).and_utc()
+}
+
+/// Compares a day in the snapshot of the transaction.
+async fn compare(connection: &Connection, day: NaiveDate) -> Result<Verified> {
+    let from = start_of(day);
+    let to = Interval::Day.end(from);
+    let mut verified = Verified {
+        day,
+        compared: 0,
+        waiting: 0,
+        differences: Vec::new(),
+        differing: 0,
+        is_verified: false,
+        is_repaired: false,
+    };
+    let week = (Interval::Week.floor(to) == to).then(|| Interval::Week.floor(from));
+    let since = week.unwrap_or(from);
+    let marks = db::query(connection, &queries::READ_ALL_MARKS, &[&since, &to]).await?;
+    let marked = marks
+        .iter()
+        .map(|row| Ok((row.try_get("series_id")?, row.try_get("hour")?)))
+        .collect::<Result<BTreeSet<(i32, DateTime<Utc>)>>>()?;
+    verified.waiting = marked.len().try_into().unwrap_or(u64::MAX);
+    let last: i32 = db::query_one(connection, &queries::LAST_SERIES, &[])
+        .await?
+        .try_get("id")?;
+    let mut first = 1;
+    while first <= last {
+        let series = (first, first.saturating_add(SERIES_AT_ONCE - 1));
+        let mut there = from_samples(connection, from, to, series).await?;
+        let mut stored = read(
+            connection,
+            &[Interval::Hour, Interval::Day],
+            from,
+            to,
+            series,
+        )
+        .await?;
+        if let Some(week) = week {
+            let days = read(connection, &[Interval::Day], week, to, series).await?;
+            there.extend(finished(merged(
+                days.into_values().collect(),
+                Interval::Week,
+            )));
+            stored.extend(read(connection, &[Interval::Week], week, to, series).await?);
+        }
+        verified.note(&there, &stored, &marked);
+        first = series.1.saturating_add(1);
+    }
+    Ok(verified)
+}
+
+type Rollups = BTreeMap<Place, Rollup>;
+
+fn by_place(rollups: Vec<Rollup>) -> Rollups {
+    rollups
+        .into_iter()
+        .map(|rollup| (rollup.place(), rollup))
+        .collect()
+}
+
+/// As they must be stored.
+fn finished(rollups: Vec<Rollup>) -> Rollups {
+    by_place(rollups.into_iter().map(Rollup::finished).collect())
+}
+
+/// The hours of a range and its day, from samples.
+async fn from_samples(
+    connection: &Connection,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    series: (i32, i32),
+) -> Result<Rollups> {
+    let mut samples =
+        Copied::begin(connection, &queries::copy_range(from, to, Some(series))).await?;
+    let mut hours: Vec<Rollup> = Vec::new();
+    while let Some(mut fields) = samples.next().await? {
+        let (series_id, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+        let bucket = Interval::Hour.floor(time(at));
+        match hours.last_mut() {
+            Some(hour) if hour.series_id == series_id && hour.bucket == bucket => {
+                hour.summary.add(at, value);
+            }
+            _ => hours.push(Rollup::new(
+                series_id,
+                Interval::Hour,
+                bucket,
+                Summary::of(at, value),
+            )),
+        }
+    }
+    let mut rollups = finished(merged(hours.clone(), Interval::Day));
+    rollups.extend(finished(hours));
+    Ok(rollups)
+}
+
+async fn read(
+    connection: &Connection,
+    intervals: &[Interval],
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    series: (i32, i32),
+) -> Result<Rollups> {
+    let hours: Vec<i16> = intervals.iter().map(|interval| interval.hours()).collect();
+    let params: db::Params<'_> = &[&series.0, &series.1, &hours, &from, &to];
+    let rows = db::query(connection, &queries::READ_ALL_ROLLUPS, params).await?;
+    let rollups = rows
+        .iter()
+        .map(Rollup::from_row)
+        .collect::<Result<Vec<_>>>()?;
+    Ok(by_place(rollups))
+}
+
+impl Verified {
+    fn note(&mut self, there: &Rollups, stored: &Rollups, marked: &BTreeSet<(i32, DateTime<Utc>)>) {
+        let places: BTreeSet<Place> = there.keys().chain(stored.keys()).copied().collect();
+        for place in places {
+            let (series_id, hours, bucket) = place;
+            let Some(interval) = Interval::ALL
+                .into_iter()
+                .find(|interval| interval.hours() == hours)
+            else {
+                continue;
+            };
+            let until = interval.end(bucket);
+            if marked
+                .range((series_id, bucket)..(series_id, until))
+                .next()
+                .is_some()
+            {
+                continue;
+            }
+            self.compared += 1;
+            let (there, stored) = (there.get(&place), stored.get(&place));
+            if there == stored {
+                continue;
+            }
+            self.differing += 1;
+            if self.differences.len() < NAMED {
+                self.differences.push(Difference {
+                    series_id,
+                    interval,
+                    bucket,
+                    stored_count: stored.map(|rollup| rollup.summary.count),
+                    count: there.map(|rollup| rollup.summary.count),
+                });
+            }
+        }
+    }
+}
