@@ -1,6 +1,7 @@
 //! Metrics against a real database.
 
 mod intake;
+mod read;
 mod rollup;
 
 use std::collections::BTreeMap;
