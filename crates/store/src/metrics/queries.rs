@@ -50,4 +50,8 @@ pub const ALL: &[&Statement] = &[
     &LAST_SERIES,
     &UNVERIFIED_DAYS,
     &PRUNE_REQUESTS,
+    &READ_FIGURES,
+    &READ_STATISTIC,
+    &TOP,
+    &SELECT_SERIES,
 ];
