@@ -16,6 +16,7 @@ mod days;
 pub mod degradation;
 mod intake;
 pub mod queries;
+pub mod read;
 mod registry;
 mod rollup;
 mod sample;
@@ -74,6 +75,8 @@ impl<'a> Metrics<'a> {
         request: Option<RequestKey>,
         now: DateTime<Utc>,
     ) -> Result<Recorded> {
+        // Noted when it is dropped: after the commit, also where the outcome is not known.
+        let _noting = self.caches.noting(batch.names());
         self.intake.record(batch, accept, request, now).await
     }
 
