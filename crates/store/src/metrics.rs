@@ -23,7 +23,7 @@ mod sample;
 pub mod sketch;
 pub mod summary;
 
-pub use aggregate::{AggregateQuery, Aggregated, Bucket, MAX_BUCKETS};
+pub use aggregate::{Aggregated, Bucket, MAX_BUCKETS};
 pub use cached::{HOUR, Hour, HourKey, MetricCaches, Rendered, Sample, Series, SeriesKey};
 pub use compare::{
     Degradation, DegradationQuery, Degradations, Statistic, TopBy, TopList, TopSeries,

@@ -23,9 +23,10 @@ use parts::{Marks, Parts};
 
 use super::{
     Metrics,
-    cached::{Series, SeriesKey},
+    cached::time,
     copy::Copied,
     queries,
+    read::Selector,
     rollup::{Interval, read_rollups},
     summary::Summary,
 };
@@ -36,25 +37,6 @@ use crate::{
 
 /// The most buckets of one answer.
 pub const MAX_BUCKETS: i64 = 20_000;
-
-/// A range of series to aggregate.
-#[derive(Debug, Clone)]
-pub struct AggregateQuery {
-    /// The service.
-    pub service_name: String,
-    /// The type.
-    pub metric_type: String,
-    /// The unit, where only series of one are meant.
-    pub unit: Option<String>,
-    /// Labels that the series must have.
-    pub labels: BTreeMap<String, String>,
-    /// From this time on.
-    pub from: DateTime<Utc>,
-    /// Before this time.
-    pub to: DateTime<Utc>,
-    /// By this length.
-    pub interval: Interval,
-}
 
 /// What the samples of a bucket amount to.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,18 +119,17 @@ impl Bucket {
 }
 
 impl Metrics<'_> {
-    /// What all series that match amount to together, by hour, day or week.
+    /// What all series that match, which are of one service and one type, amount to together, by hour, day or week.
     ///
     /// Fails with `too_many_buckets` for a range that has more than [`MAX_BUCKETS`], and with `too_many_series_matched`
     /// where more series match than one read may be about.
     pub async fn aggregate(
         &self,
-        query: &AggregateQuery,
+        selector: &Selector,
+        interval: Interval,
         now: DateTime<Utc>,
     ) -> Result<Aggregated> {
-        let AggregateQuery {
-            from, to, interval, ..
-        } = *query;
+        let (from, to) = (time(selector.from), time(selector.to));
         if from < to && (to - from).num_hours() / i64::from(interval.hours()) > MAX_BUCKETS {
             return Err(Error::invalid(
                 "too_many_buckets",
@@ -157,16 +138,12 @@ impl Metrics<'_> {
                 ),
             ));
         }
-        let series = self.matching(query).await?;
-        let ids: Vec<i32> = series.iter().map(|series| series.id).collect();
+        let ids = self.ids_to_read(selector).await?;
         let mut buckets = match ids.as_slice() {
-            _ if from >= to => Vec::new(),
-            [] => Vec::new(),
-            [id] => self.of_one(*id, query).await?,
-            ids => {
-                let by_series = self.of_each(ids, from, to, interval).await?;
+            [id] if from < to => self.of_one(*id, from, to, interval).await?,
+            [_, ..] if from < to => {
                 let mut merged: BTreeMap<DateTime<Utc>, Summary> = BTreeMap::new();
-                for ((_, start), summary) in by_series {
+                for ((_, start), summary) in self.of_each(&ids, from, to, interval).await? {
                     merge_into(&mut merged, start, summary);
                 }
                 merged
@@ -174,6 +151,7 @@ impl Metrics<'_> {
                     .map(|(start, summary)| Bucket::of(*start, summary))
                     .collect()
             }
+            _ => Vec::new(),
         };
         for bucket in &mut buckets {
             let end = interval.end(bucket.start);
@@ -187,41 +165,28 @@ impl Metrics<'_> {
         })
     }
 
-    async fn matching(&self, query: &AggregateQuery) -> Result<Vec<Series>> {
-        let key = SeriesKey {
-            service_name: query.service_name.clone(),
-            metric_type: query.metric_type.clone(),
+    /// The numbers of the series that match, refused where they are too many.
+    async fn ids_to_read(&self, selector: &Selector) -> Result<Vec<i32>> {
+        let max = usize::try_from(self.settings.max_series_per_read).unwrap_or(usize::MAX);
+        let limit = max.saturating_add(1);
+        let ids: Vec<i32> = if let Some(matched) = self.matching(selector, limit, None).await? {
+            matched.ids()
+        } else {
+            let all = self.series_matching(selector, 0, limit).await?;
+            all.into_iter().map(|series| series.id).collect()
         };
-        let known = self.caches.series.get(&key, None).await?;
-        let matches = |series: &&Series| {
-            let name = &series.name;
-            query.unit.as_ref().is_none_or(|unit| *unit == name.unit)
-                && query
-                    .labels
-                    .iter()
-                    .all(|(label, value)| name.labels.get(label) == Some(value))
-        };
-        let found: Vec<Series> = known.value.iter().filter(matches).cloned().collect();
-        self.refuse_too_many(found.len())?;
-        Ok(found)
-    }
-
-    pub(super) fn refuse_too_many(&self, series: usize) -> Result<()> {
-        let max = self.settings.max_series_per_read;
-        if i64::try_from(series).unwrap_or(i64::MAX) > max {
-            return Err(Error::invalid(
-                "too_many_series_matched",
-                format!("more than {max} series match; name a service, a type or labels"),
-            ));
-        }
-        Ok(())
+        self.check_count(ids.len())?;
+        Ok(ids)
     }
 
     /// One series: whole buckets come without their sketches.
-    async fn of_one(&self, id: i32, query: &AggregateQuery) -> Result<Vec<Bucket>> {
-        let AggregateQuery {
-            from, to, interval, ..
-        } = *query;
+    async fn of_one(
+        &self,
+        id: i32,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        interval: Interval,
+    ) -> Result<Vec<Bucket>> {
         let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
         let connection = self.pool.get().await?;
         let ids = [id];

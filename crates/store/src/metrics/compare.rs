@@ -9,6 +9,7 @@ use super::{
     cached::Series,
     degradation::{self, Figures, Judgement},
     queries,
+    read::Selector,
     rollup::Interval,
 };
 use crate::{db, error::Result};
@@ -115,10 +116,8 @@ pub struct TopList {
 /// Which series to look at for degradations, and how.
 #[derive(Debug, Clone)]
 pub struct DegradationQuery {
-    /// Of a service.
-    pub service_name: Option<String>,
-    /// Of a type.
-    pub metric_type: Option<String>,
+    /// The series; its times are not looked at.
+    pub selector: Selector,
     /// The window's length, in hours.
     pub hours: i64,
     /// The window's end.
@@ -206,7 +205,11 @@ impl Metrics<'_> {
             not_enough_history: 0,
             silent: 0,
         };
-        let series = self.select(query).await?;
+        let max = usize::try_from(self.settings.max_series_per_read).unwrap_or(usize::MAX);
+        let series = self
+            .series_matching(&query.selector, 0, max.saturating_add(1))
+            .await?;
+        self.check_count(series.len())?;
         for part in series.chunks(SERIES_AT_ONCE) {
             let ids: Vec<i32> = part.iter().map(|series| series.id).collect();
             let start = TimeDelta::try_hours(query.hours)
@@ -241,15 +244,6 @@ impl Metrics<'_> {
             .degradations
             .sort_by(|a, b| b.figures.z.total_cmp(&a.figures.z));
         Ok(found)
-    }
-
-    async fn select(&self, query: &DegradationQuery) -> Result<Vec<Series>> {
-        let connection = self.pool.get().await?;
-        let limit = self.settings.max_series_per_read.saturating_add(1);
-        let params: db::Params<'_> = &[&query.service_name, &query.metric_type, &limit];
-        let rows = db::query(&connection, &queries::SELECT_SERIES, params).await?;
-        self.refuse_too_many(rows.len())?;
-        rows.iter().map(Series::from_row).collect()
     }
 
     /// The window's hours, the first and last of which may be parts, also such as are not rolled up.

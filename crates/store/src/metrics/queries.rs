@@ -60,5 +60,4 @@ pub const ALL: &[&Statement] = &[
     &READ_FIGURES,
     &READ_STATISTIC,
     &TOP,
-    &SELECT_SERIES,
 ];

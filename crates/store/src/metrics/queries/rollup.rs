@@ -409,19 +409,3 @@ pub const TOP: Statement = Statement {
         ("p95", Type::FLOAT8),
     ],
 };
-
-/// Series by service and type, where these are given: at most `$3`.
-pub const SELECT_SERIES: Statement = Statement {
-    name: "metrics.select_series",
-    sql: "select id, service_name, metric_type, unit, labels from metric_series
-          where ($1::text is null or service_name = $1) and ($2::text is null or metric_type = $2)
-          order by id limit $3",
-    params: &[Type::TEXT, Type::TEXT, Type::INT8],
-    columns: &[
-        ("id", Type::INT4),
-        ("service_name", Type::TEXT),
-        ("metric_type", Type::TEXT),
-        ("unit", Type::TEXT),
-        ("labels", Type::JSONB),
-    ],
-};

@@ -7,7 +7,9 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_postgres::Client;
 use utxoiq_store::{
     db::roles,
-    metrics::{AggregateQuery, Bucket, DegradationQuery, Interval, Statistic, TopBy, degradation},
+    metrics::{
+        Bucket, DegradationQuery, Interval, Statistic, TopBy, degradation, micros, read::Selector,
+    },
 };
 use utxoiq_store_testkit::urls::{scale, seed};
 
@@ -15,28 +17,40 @@ use super::{at, batch, noon, rollup::roll, series, store, store_all};
 
 const DAY: i64 = 86_400;
 
-fn query(
-    host: Option<&str>,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
+/// A range of the latencies, by an interval.
+#[derive(Debug, Clone)]
+struct Query {
+    selector: Selector,
     interval: Interval,
-) -> AggregateQuery {
-    AggregateQuery {
-        service_name: "api".into(),
-        metric_type: "latency".into(),
-        unit: None,
-        labels: host
-            .map(|host| ("host".to_owned(), host.to_owned()))
-            .into_iter()
-            .collect(),
-        from,
-        to,
+}
+
+impl Query {
+    fn from(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.selector.from).unwrap()
+    }
+
+    fn to(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.selector.to).unwrap()
+    }
+}
+
+fn query(host: Option<&str>, from: DateTime<Utc>, to: DateTime<Utc>, interval: Interval) -> Query {
+    let host = host.map(|host| ("host".to_owned(), host.to_owned()));
+    Query {
+        selector: Selector {
+            service_name: Some("api".into()),
+            metric_type: Some("latency".into()),
+            unit: None,
+            labels: host.into_iter().collect(),
+            from: micros(from),
+            to: micros(to),
+        },
         interval,
     }
 }
 
 /// The same by plain SQL: start, count, sum, min, max, last, percentiles.
-async fn plain(client: &Client, query: &AggregateQuery) -> Vec<(DateTime<Utc>, i64, [f64; 7])> {
+async fn plain(client: &Client, query: &Query) -> Vec<(DateTime<Utc>, i64, [f64; 7])> {
     let sql = format!(
         "select date_trunc('{}', sampled_at at time zone 'UTC') at time zone 'UTC', count(*), sum(value), min(value), max(value),
                 (array_agg(value order by sampled_at desc, value desc))[1],
@@ -47,9 +61,9 @@ async fn plain(client: &Client, query: &AggregateQuery) -> Vec<(DateTime<Utc>, i
          group by 1 order by 1",
         query.interval.as_str()
     );
-    let host = query.labels.get("host");
+    let host = query.selector.labels.get("host");
     let rows = client
-        .query(&sql, &[&query.from, &query.to, &host])
+        .query(&sql, &[&query.from(), &query.to(), &host])
         .await
         .unwrap();
     rows.iter()
@@ -67,11 +81,7 @@ fn is_near(a: f64, b: f64, share: f64) -> bool {
     (a - b).abs() <= share * b.abs() + 1e-9
 }
 
-fn assert_same(
-    buckets: &[Bucket],
-    plain: &[(DateTime<Utc>, i64, [f64; 7])],
-    what: &AggregateQuery,
-) {
+fn assert_same(buckets: &[Bucket], plain: &[(DateTime<Utc>, i64, [f64; 7])], what: &Query) {
     let starts = |of: &[Bucket]| of.iter().map(|bucket| bucket.start).collect::<Vec<_>>();
     assert_eq!(
         starts(buckets),
@@ -146,13 +156,17 @@ async fn aggregates_equal_plain_sql_whatever_is_rolled_up() {
             let host = [None, Some("a"), Some("b"), Some("none")][random.random_range(0..4)];
             let interval = Interval::ALL[random.random_range(0..3)];
             let query = query(host, range.0, range.1, interval);
-            let aggregated = store.metrics().aggregate(&query, now).await.unwrap();
+            let aggregated = store
+                .metrics()
+                .aggregate(&query.selector, interval, now)
+                .await
+                .unwrap();
             assert_same(&aggregated.buckets, &plain(&client, &query).await, &query);
             for bucket in &aggregated.buckets {
                 let end = bucket.start + interval.length();
                 assert_eq!(
                     bucket.is_complete,
-                    bucket.start >= query.from && end <= query.to && end <= now
+                    bucket.start >= query.from() && end <= query.to() && end <= now
                 );
             }
         }
@@ -181,7 +195,11 @@ async fn what_was_acknowledged_is_in_the_next_aggregate() {
         if n % 3 == 0 {
             roll(&store, noon()).await;
         }
-        let aggregated = store.metrics().aggregate(&week, noon()).await.unwrap();
+        let aggregated = store
+            .metrics()
+            .aggregate(&week.selector, week.interval, noon())
+            .await
+            .unwrap();
         let counted: u64 = aggregated.buckets.iter().map(|bucket| bucket.count).sum();
         assert_eq!(counted, stored);
         assert!(!aggregated.is_complete);
@@ -217,8 +235,10 @@ async fn a_shift_of_a_fifth_is_found_and_nothing_else_is() {
     )
     .await;
     let look = DegradationQuery {
-        service_name: Some("api".into()),
-        metric_type: None,
+        selector: Selector {
+            service_name: Some("api".into()),
+            ..Selector::default()
+        },
         hours: 1,
         end: noon(),
         statistic: Statistic::P95,
