@@ -6,9 +6,11 @@
 //! * **A day's samples lie together** in a partition that is made without stopping anyone ([`days`]).
 //! * **A rollup equals its samples**, also after late ones, and whoever wrote them ([`rollup`]).
 
+mod aggregate;
 mod cached;
 pub mod chart;
 mod check;
+mod compare;
 mod copy;
 mod days;
 pub mod degradation;
@@ -21,7 +23,11 @@ mod sample;
 pub mod sketch;
 pub mod summary;
 
+pub use aggregate::{Aggregated, Bucket, MAX_BUCKETS};
 pub use cached::{HOUR, Hour, HourKey, MetricCaches, Rendered, Sample, Series, SeriesKey};
+pub use compare::{
+    Degradation, DegradationQuery, Degradations, Statistic, TopBy, TopList, TopSeries,
+};
 pub use intake::{Intake, IntakeSnapshot};
 pub use rollup::{Difference, Interval, Rolled, Verified};
 pub use sample::{

@@ -17,6 +17,7 @@ mod protobuf;
 mod read;
 mod remote_write;
 pub mod wire;
+pub mod wire_figures;
 pub mod wire_read;
 mod write;
 

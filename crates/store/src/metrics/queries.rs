@@ -57,4 +57,7 @@ pub const ALL: &[&Statement] = &[
     &LAST_SERIES,
     &UNVERIFIED_DAYS,
     &PRUNE_REQUESTS,
+    &READ_FIGURES,
+    &READ_STATISTIC,
+    &TOP,
 ];

@@ -3,8 +3,12 @@
 //! * [`list`]: the contract's call: a page of samples, the newest first, with a `Link` where more remain.
 //! * [`stream`]: all samples of some series, or so many points of each for a chart.
 //! * [`catalogue`]: which services and series there are.
+//! * [`aggregate`]: what they amount to by hour, day or week.
+//! * [`compare`]: the greatest series, and those that got worse.
 
+mod aggregate;
 mod catalogue;
+mod compare;
 mod labels;
 mod link;
 mod list;
@@ -25,7 +29,8 @@ const MAX_LABELS: usize = 20_000;
 
 /// Adds the calls.
 pub fn add(routes: Routes) -> Routes {
-    catalogue::add(stream::add(list::add(routes)))
+    let routes = catalogue::add(stream::add(list::add(routes)));
+    compare::add(aggregate::add(routes))
 }
 
 /// Reads which series.

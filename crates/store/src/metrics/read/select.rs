@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Series that match, in the order of their numbers.
-pub(super) enum Matched {
+pub(in crate::metrics) enum Matched {
     /// Some of a cached list.
     Cached {
         list: Arc<Cached<Vec<Series>>>,
@@ -68,7 +68,7 @@ fn has_names(selector: &Selector, series: &Series) -> bool {
 
 impl Metrics<'_> {
     /// The series that match, `limit` of them at least where there are more; `None` where every series does.
-    pub(super) async fn matching(
+    pub(in crate::metrics) async fn matching(
         &self,
         selector: &Selector,
         limit: usize,
@@ -94,7 +94,7 @@ impl Metrics<'_> {
     }
 
     /// The series after a number that match, as the database has them.
-    pub(super) async fn series_matching(
+    pub(in crate::metrics) async fn series_matching(
         &self,
         selector: &Selector,
         after: i32,
@@ -123,7 +123,7 @@ impl Metrics<'_> {
     }
 
     /// Refuses more series than one read may be about.
-    pub(super) fn check_count(&self, count: usize) -> Result<()> {
+    pub(in crate::metrics) fn check_count(&self, count: usize) -> Result<()> {
         let max = self.settings.max_series_per_read;
         if i64::try_from(count).unwrap_or(i64::MAX) <= max {
             return Ok(());

@@ -300,7 +300,7 @@ async fn a_rollup_that_differs_is_found_by_name_and_repaired() {
     assert_eq!(number(&admin, verified).await, 0);
     let waiting = verify(false).await;
     assert_eq!((waiting.waiting, waiting.is_verified), (1, false));
-    assert_eq!(store.metrics().unverified_days(100).await.unwrap().len(), 5);
+    assert_eq!(store.metrics().unverified_days(100).await.unwrap().len(), 4);
     let today = store
         .metrics()
         .verify(noon().date_naive(), false, noon())
