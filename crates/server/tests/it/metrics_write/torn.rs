@@ -23,7 +23,18 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
+/// Path, content type, encoding, body; status, code.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Vec<u8>,
+    u16,
+    &'static str,
+);
+
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table of requests")]
 async fn nothing_torn_or_too_large_fails_us_or_is_stored() {
     let live = Live::new(&[]).await;
     let bomb = vec![b' '; 10_000_000];
@@ -39,7 +50,7 @@ async fn nothing_torn_or_too_large_fails_us_or_is_stored() {
             )
         })
         .collect();
-    let cases: Vec<(&str, &str, &str, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case> = vec![
         (ONE, "application/json", "", bomb.clone(), 413, "too_large"),
         (
             ONE,
