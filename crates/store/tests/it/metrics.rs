@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod intake;
+mod read;
 mod rollup;
 
 use std::collections::BTreeMap;
