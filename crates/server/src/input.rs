@@ -181,7 +181,7 @@ impl Input {
 const ENCODING: &str = "is not percent-encoded UTF-8";
 
 /// Decodes `%XX` and `+`. `None` where an escape is torn or the bytes are no UTF-8: guessing would look up another id.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
     }

@@ -6,21 +6,28 @@
 //! * **A day's samples lie together** in a partition that is made without stopping anyone ([`days`]).
 //! * **A rollup equals its samples**, also after late ones, and whoever wrote them ([`rollup`]).
 
+mod aggregate;
 mod cached;
 pub mod chart;
 mod check;
+mod compare;
 mod copy;
 mod days;
 pub mod degradation;
 mod intake;
 pub mod queries;
+pub mod read;
 mod registry;
 mod rollup;
 mod sample;
 pub mod sketch;
 pub mod summary;
 
+pub use aggregate::{Aggregated, Bucket, MAX_BUCKETS};
 pub use cached::{HOUR, Hour, HourKey, MetricCaches, Rendered, Sample, Series, SeriesKey};
+pub use compare::{
+    Degradation, DegradationQuery, Degradations, Statistic, TopBy, TopList, TopSeries,
+};
 pub use intake::{Intake, IntakeSnapshot};
 pub use rollup::{Difference, Interval, Rolled, Verified};
 pub use sample::{
@@ -72,6 +79,8 @@ impl<'a> Metrics<'a> {
         request: Option<RequestKey>,
         now: DateTime<Utc>,
     ) -> Result<Recorded> {
+        // Noted when it is dropped: after the commit, also where the outcome is not known.
+        let _noting = self.caches.noting(batch.names());
         self.intake.record(batch, accept, request, now).await
     }
 

@@ -1,10 +1,11 @@
-//! Calls of system metrics: what comes in (C3.1), in each form that its senders speak.
+//! Calls of system metrics: what comes in (C3.1), in each form that its senders speak, and how it is read.
 //!
 //! * [`write`]: the contract's calls, all or nothing, one sample or a batch.
 //! * [`otlp`], [`remote_write`] and [`import`]: OpenTelemetry, Prometheus and files. What is right of them is stored, and the
 //!   rest is told with reasons and counts.
+//! * [`read`]: samples, series and services.
 //!
-//! All become a [`Batch`](utxoiq_store::metrics::Batch) of samples, and an answer that says "stored" means that they are
+//! What comes in becomes a [`Batch`](utxoiq_store::metrics::Batch) of samples, and an answer that says "stored" means that they are
 //! committed. Whatever a client sends, memory is bounded: a body by `server.max_body_bytes`, also when decompressed, and
 //! what is made of it by [`gather`].
 
@@ -13,8 +14,11 @@ mod gather;
 mod import;
 mod otlp;
 mod protobuf;
+mod read;
 mod remote_write;
 pub mod wire;
+pub mod wire_figures;
+pub mod wire_read;
 mod write;
 
 use utxoiq_store::token::Scope;
@@ -27,7 +31,9 @@ pub fn routes() -> Routes {
         "metrics",
         "System metrics as a time series: a sample that was answered for is committed, and sent again adds nothing (C3).",
     );
-    import::add(remote_write::add(otlp::add(write::add(routes))))
+    read::add(import::add(remote_write::add(otlp::add(write::add(
+        routes,
+    )))))
 }
 
 /// A call that records samples.

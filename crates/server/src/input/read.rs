@@ -97,6 +97,11 @@ impl Input {
         self.optional(field, time)
     }
 
+    /// A day.
+    pub fn day(&mut self, field: &str) -> NaiveDate {
+        self.required(field, day)
+    }
+
     /// A day, or absent.
     pub fn optional_day(&mut self, field: &str) -> Option<NaiveDate> {
         self.optional(field, day)

@@ -11,7 +11,8 @@ mod good;
 mod requests;
 mod values;
 
-use reqwest::header::CONTENT_TYPE;
+use reqwest::{RequestBuilder, header::CONTENT_TYPE};
+use serde_json::Value;
 use tokio_postgres::Client;
 use utxoiq_store::token::Scope;
 
@@ -21,7 +22,7 @@ use crate::{
     tokens::token_named,
 };
 use good::{EXCLUDED, Good, Jobs, good};
-use requests::{Bad, bad_headers, bad_json, bad_parameters, bodies};
+use requests::{Bad, bad_headers, bad_json, bad_parameters, bodies, documents, in_a_list};
 use values::{Kind, Named};
 
 /// Above the largest text that is sent, 1 MB, and not so large that sending more takes long.
@@ -145,6 +146,11 @@ fn bad_requests(call: &Documented, good: &Good) -> Vec<Bad> {
     let mut bad = bad_parameters(&call.path, good, &in_path, &in_query);
     bad.extend(bad_headers(&call.path, good));
 
+    let target = good.target(&call.path);
+    if let Some((content_type, _)) = good.document {
+        bad.extend(documents(&target, content_type, MAX_BODY));
+        return bad;
+    }
     let schema = &call.operation["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(
         schema.is_null(),
@@ -153,9 +159,13 @@ fn bad_requests(call: &Documented, good: &Good) -> Vec<Bad> {
         call.method,
         call.path
     );
+    let (schema, body) = match &good.body {
+        Value::Array(items) => (&schema["items"], &items[0]),
+        body => (schema, body),
+    };
     if !schema.is_null() {
         let fields = Named::fields(schema);
-        let mut known: Vec<_> = good.body.as_object().unwrap().keys().cloned().collect();
+        let mut known: Vec<_> = body.as_object().unwrap().keys().cloned().collect();
         let mut documented = in_order(&fields);
         known.sort();
         documented.sort();
@@ -164,11 +174,25 @@ fn bad_requests(call: &Documented, good: &Good) -> Vec<Bad> {
             "{} {}: send every field",
             call.method, call.path
         );
-        let target = good.target(&call.path);
-        bad.extend(bad_json(&target, &good.body, &fields));
-        bad.extend(bodies(&target, &good.body, MAX_BODY));
+        let mut bodies = bodies(&target, body, MAX_BODY);
+        bodies.extend(bad_json(&target, body, &fields));
+        if good.body.is_array() {
+            bodies = in_a_list(bodies);
+        }
+        bad.extend(bodies);
     }
     bad
+}
+
+/// The good request's body.
+fn with_body(request: RequestBuilder, good: &Good) -> RequestBuilder {
+    match &good.document {
+        Some((content_type, document)) => request
+            .header(CONTENT_TYPE, *content_type)
+            .body(document.clone()),
+        None if good.body.is_null() => request,
+        None => request.json(&good.body),
+    }
 }
 
 #[tokio::test]
@@ -196,11 +220,9 @@ async fn nothing_bad_that_a_client_sends_fails_us_or_is_stored() {
         for (name, value) in &good.headers {
             request = request.header(*name, *value);
         }
-        if !good.body.is_null() {
-            request = request.json(&good.body);
-        }
-        let answer = answer(request).await;
-        assert_eq!(answer.status, 200, "{name}: the good request: {answer:?}");
+        let answer = answer(with_body(request, &good)).await;
+        let is_success = answer.status.is_success();
+        assert!(is_success, "{name}: the good request: {answer:?}");
         if ["/backfill", "/feedback"]
             .iter()
             .any(|slice| call.path.contains(slice))
@@ -234,9 +256,7 @@ async fn no_call_is_made_without_its_scope() {
             for (name, value) in &good.headers {
                 request = request.header(*name, *value);
             }
-            if !good.body.is_null() {
-                request = request.json(&good.body);
-            }
+            request = with_body(request, &good);
             for value in authorization {
                 request = request.header("authorization", *value);
             }

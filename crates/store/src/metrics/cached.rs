@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::{queries, sample::SeriesName};
+use super::{queries, read::stream::Places, sample::SeriesName};
 use crate::{
     cache::{Cache, Key, Kind, Load, Loaded, Space, Stale},
     config::MetricsSettings,
@@ -195,6 +195,8 @@ impl Key for HourKey {
 pub struct MetricCaches {
     pub(super) series: Space<SeriesKey>,
     pub(super) hours: Space<HourKey>,
+    /// Reads that go past the cache, of which so many run at once.
+    pub(super) reads: Places,
 }
 
 impl MetricCaches {
@@ -213,6 +215,55 @@ impl MetricCaches {
         Self {
             series: cache.space(load_series),
             hours: cache.space(load_hours),
+            reads: Places::default(),
+        }
+    }
+}
+
+impl MetricCaches {
+    /// Notes, when it is dropped, that series may have been made: those that are not in the lists held here. To be made
+    /// before samples are recorded.
+    pub(super) fn noting(&self, names: &[SeriesName]) -> NewSeries<'_> {
+        let mut by_list: HashMap<(&str, &str), Vec<&SeriesName>> = HashMap::new();
+        for name in names {
+            let list = (&*name.service_name, &*name.metric_type);
+            by_list.entry(list).or_default().push(name);
+        }
+        let keys = by_list.into_iter().filter_map(|(list, names)| {
+            let key = SeriesKey {
+                service_name: list.0.to_owned(),
+                metric_type: list.1.to_owned(),
+            };
+            let held = self.series.peek(&key);
+            let lists_all = held.is_some_and(|held| lists_all(&held.value, &names));
+            (!lists_all).then_some(key)
+        });
+        NewSeries {
+            caches: self,
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// Whether a list has all of these names.
+fn lists_all(list: &[Series], names: &[&SeriesName]) -> bool {
+    if let [name] = names {
+        return list.iter().any(|series| series.name == **name);
+    }
+    let listed: HashSet<&SeriesName> = list.iter().map(|series| &series.name).collect();
+    names.iter().all(|name| listed.contains(name))
+}
+
+/// See [`MetricCaches::noting`].
+pub(super) struct NewSeries<'a> {
+    caches: &'a MetricCaches,
+    keys: Vec<SeriesKey>,
+}
+
+impl Drop for NewSeries<'_> {
+    fn drop(&mut self) {
+        for key in &self.keys {
+            self.caches.series.wrote(key);
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use tokio_postgres::CopyOutStream;
 
@@ -68,7 +68,7 @@ impl Fields {
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let bytes = self.0.get(..N).ok_or_else(damaged)?;
         let taken = bytes.try_into().map_err(|_| damaged())?;
-        self.0 = self.0.slice(N..);
+        self.0.advance(N);
         Ok(taken)
     }
 

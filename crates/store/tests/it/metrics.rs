@@ -1,5 +1,6 @@
 //! Metrics against a real database.
 
+mod aggregate;
 mod days;
 mod intake;
 mod rollup;

@@ -135,14 +135,14 @@ pub fn sample_of(id: Uuid) -> Option<(i32, i64)> {
 }
 
 /// What the samples of one series share, as it is written.
-struct Shared {
+pub(super) struct Shared {
     names: String,
     unit: String,
     labels: String,
 }
 
 impl Shared {
-    fn of(name: &SeriesName) -> serde_json::Result<Self> {
+    pub(super) fn of(name: &SeriesName) -> serde_json::Result<Self> {
         Ok(Self {
             names: format!(
                 "\",\"service_name\":{},\"metric_type\":{},\"metric_value\":",
@@ -202,23 +202,44 @@ fn write_one(
         // Of a batch that is recorded whole, none is answered for in this way.
         Outcome::Withheld | Outcome::Rejected(_) => (sample.value, "rejected"),
     };
-    let mut id = Uuid::encode_buffer();
-    let id = sample_id(recorded.series_id, recorded.at)
-        .hyphenated()
-        .encode_lower(&mut id);
+    let (id, at) = (sample_id(recorded.series_id, recorded.at), recorded.at);
+    write_sample(
+        out,
+        clock,
+        shared,
+        id,
+        at,
+        value,
+        sample.metadata.as_deref(),
+    )?;
+    out.extend_from_slice(b",\"outcome\":\"");
+    out.extend_from_slice(became.as_bytes());
+    out.extend_from_slice(b"\"}");
+    Ok(())
+}
+
+/// Writes a sample up to its labels; its last brace is left to the caller.
+pub(super) fn write_sample(
+    out: &mut Vec<u8>,
+    clock: &mut Clock,
+    shared: &Shared,
+    id: Uuid,
+    at: i64,
+    value: f64,
+    metadata: Option<&str>,
+) -> serde_json::Result<()> {
+    let mut buffer = Uuid::encode_buffer();
+    let id = id.hyphenated().encode_lower(&mut buffer);
     out.extend_from_slice(b"{\"id\":\"");
     out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(shared.names.as_bytes());
     serde_json::to_writer(&mut *out, &value)?;
     out.extend_from_slice(shared.unit.as_bytes());
-    clock.write(out, recorded.at);
+    clock.write(out, at);
     out.extend_from_slice(b"\",\"metric_metadata\":");
-    let metadata = sample.metadata.as_deref().unwrap_or("null");
+    let metadata = metadata.unwrap_or("null");
     out.extend_from_slice(metadata.as_bytes());
     out.extend_from_slice(shared.labels.as_bytes());
-    out.extend_from_slice(b",\"outcome\":\"");
-    out.extend_from_slice(became.as_bytes());
-    out.extend_from_slice(b"\"}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A good request to each call, with every field it knows, and the jobs it is made on.
 
 use serde_json::{Value, json};
+use utxoiq_store::clock::{Clock as _, SystemClock};
 
 use crate::live::{Live, answer, encode, fill_encoded, start};
 
@@ -15,6 +16,8 @@ pub struct Good {
     pub body: Value,
     /// The headers that the call takes, in the document's order.
     pub headers: Vec<(&'static str, &'static str)>,
+    /// A body that is not JSON: its type and itself.
+    pub document: Option<(&'static str, Vec<u8>)>,
 }
 
 /// The parameter that a good request leaves out, as it excludes another one.
@@ -172,6 +175,9 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/feedback/") {
         return feedback(method, call, jobs);
     }
+    if let Some(good) = metrics(path) {
+        return Some(good);
+    }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
         return match (method, path) {
             (
@@ -246,6 +252,33 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
         ) => jobs.of_claim(json!({})),
         _ => return None,
     })
+}
+
+fn metrics(path: &str) -> Option<Good> {
+    let body = |key, body: Value| Good {
+        body,
+        headers: vec![("Idempotency-Key", key)],
+        ..Good::default()
+    };
+    let document = |content_type, document: &[u8]| Good {
+        document: Some((content_type, document.to_vec())),
+        ..Good::default()
+    };
+    let sample = json!({
+        "service_name": "web", "metric_type": "cpu", "metric_value": 45.5, "unit": "percent", "timestamp": SystemClock.now(),
+        "metric_metadata": {"a": [1]}, "labels": {"host": "h"},
+    });
+    Some(
+        match path.strip_prefix("/api/v1/monitoring/").unwrap_or(path) {
+            "metrics" => body("k-1", sample),
+            "metrics/batch" => body("k-2", json!([sample])),
+            "metrics/import" => document("application/x-ndjson", sample.to_string().as_bytes()),
+            // An empty message is a whole one; in snappy, nothing is its length.
+            "/v1/metrics" => document("application/x-protobuf", b""),
+            "/api/v1/write" => document("application/x-protobuf", b"\0"),
+            _ => return None,
+        },
+    )
 }
 
 fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {

@@ -177,6 +177,44 @@ pub fn bodies(target: &str, good: &Value, max_bytes: usize) -> Vec<Bad> {
     all
 }
 
+/// The same in a list of one: what is bad in it is named by its position.
+pub fn in_a_list(all: Vec<Bad>) -> Vec<Bad> {
+    // A list of nothing is a list.
+    let is_left = |bad: &Bad| !["no body", "blanks"].contains(&bad.what.as_str());
+    let listed = all.into_iter().filter(is_left).map(|bad| {
+        let within = |field: &String| match field.as_str() {
+            "" => "0".to_owned(),
+            field => format!("0.{field}"),
+        };
+        Bad {
+            fields: bad.fields.iter().map(within).collect(),
+            body: bad.body.map(|body| [b"[", &body[..], b"]"].concat()),
+            ..bad
+        }
+    });
+    listed.collect()
+}
+
+/// Bodies of other types than a call's documents may have, and ones that are too large.
+pub fn documents(target: &str, content_type: &'static str, max_bytes: usize) -> Vec<Bad> {
+    let bad = |status, code, content_type: &'static str, bytes: usize| Bad {
+        content_type,
+        status,
+        code,
+        ..malformed(
+            format!("{content_type}, {bytes} bytes"),
+            target,
+            vec![b' '; bytes],
+        )
+    };
+    vec![
+        bad(415, "unsupported_media_type", "text/plain", 9),
+        bad(415, "unsupported_media_type", "application/octet-stream", 9),
+        bad(413, "too_large", content_type, max_bytes + 1),
+        bad(413, "too_large", content_type, 2 * max_bytes),
+    ]
+}
+
 /// What is not percent-encoded UTF-8.
 const TORN: [&str; 9] = [
     "%",
@@ -298,6 +336,11 @@ pub fn bad_headers(template: &str, good: &Good) -> Vec<Bad> {
                     .split_whitespace()
                     .map(|text| text.as_bytes().to_vec()),
             ),
+            "Idempotency-Key" => values.extend([
+                "k".repeat(256).into_bytes(),
+                b"a b".to_vec(),
+                "ä".as_bytes().to_vec(),
+            ]),
             _ => panic!("teach this test the header {name}"),
         }
         let bad = |what: String, sent: Vec<Vec<u8>>| Bad {

@@ -6,14 +6,27 @@ use utxoiq_store_server::openapi;
 /// What a field takes.
 #[derive(Debug, Clone)]
 pub enum Kind {
-    Text { min: usize, max: Option<usize> },
-    Int { min: i64, max: Option<i64> },
-    Float { min: Option<f64>, max: Option<f64> },
+    Text {
+        min: usize,
+        max: Option<usize>,
+    },
+    Int {
+        min: i64,
+        max: Option<i64>,
+    },
+    Float {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
     Bool,
     Time,
     Day,
     Uuid,
     Choice,
+    /// An object; of strings only, or of anything.
+    Object {
+        of_texts: bool,
+    },
 }
 
 /// A field of a body, a query or a path.
@@ -106,6 +119,9 @@ fn kind(schema: &Value) -> Kind {
             max: schema["maximum"].as_f64(),
         },
         (Some("boolean"), _) => Kind::Bool,
+        (Some("object"), None) => Kind::Object {
+            of_texts: schema["additionalProperties"]["type"] == "string",
+        },
         _ => panic!("teach this test the schema {schema}"),
     }
 }
@@ -155,6 +171,9 @@ fn other_types(kind: &Kind) -> Vec<String> {
     if !matches!(kind, Kind::Text { .. }) {
         values.extend([r#""""#, r#"" ""#, r#""abc""#, r#""5\u0000""#, r#""NaN""#]);
     }
+    if let Kind::Object { of_texts } = kind {
+        values.retain(|value| !value.starts_with('{') || *of_texts && *value != "{}");
+    }
     values.into_iter().map(str::to_owned).collect()
 }
 
@@ -193,6 +212,14 @@ fn out_of_range(kind: &Kind) -> Vec<String> {
         Kind::Day => panic!("teach this test days in bodies"),
         Kind::Time => add(&NO_TIMES.split_whitespace().collect::<Vec<_>>()),
         Kind::Uuid => add(&[r#""nope""#]),
+        Kind::Object { of_texts } => {
+            add(&[r#"{"a": "\u0000"}"#, r#"{"a\u0000": "b"}"#]);
+            if *of_texts {
+                add(&[r#"{"a": null}"#, r#"{"a": ["b"]}"#]);
+            } else {
+                add(&[r#"{"a": [{"b": "\u0000"}]}"#]);
+            }
+        }
         Kind::Choice => add(&[
             r#""bogus""#,
             r#""Running""#,
@@ -234,7 +261,9 @@ pub fn parameter_values(kind: &Kind) -> Vec<String> {
         Kind::Day => NO_DAY_PARAMETERS,
         Kind::Bool => NO_BOOL_PARAMETERS,
         Kind::Text { .. } => "",
-        Kind::Float { .. } => panic!("teach this test parameters of the kind {kind:?}"),
+        Kind::Float { .. } | Kind::Object { .. } => {
+            panic!("teach this test parameters of the kind {kind:?}")
+        }
     };
     let words = words.split_whitespace().chain(["%00", "a%00", "%00a"]);
     let mut values: Vec<_> = words.map(str::to_owned).collect();

@@ -1,6 +1,7 @@
 //! The SQL that reads samples. All of it runs with plans of its own for the days that it is about (see
 //! [`crate::db::query_pruned`]): a plan for all days locks every partition.
 
+use chrono::{DateTime, Utc};
 use tokio_postgres::types::Type;
 
 use crate::db::Statement;
@@ -33,3 +34,118 @@ pub const LOAD_HOURS: Statement = Statement {
         ("snapshot", Type::TEXT),
     ],
 };
+
+/// What every read of single samples gives.
+const SAMPLE_COLUMNS: &[(&str, Type)] = &[
+    ("series_id", Type::INT4),
+    ("sampled_at", Type::TIMESTAMPTZ),
+    ("value", Type::FLOAT8),
+    ("metadata", Type::TEXT),
+];
+
+/// The newest samples of some series from `$2` and before `$3`, after the sample at `$4` of series `$5`: `$7` of them after
+/// `$8` that are skipped, `$6` being the sum. Each series' index is read backwards, and no further than that.
+pub const NEWEST_OF_SERIES: Statement = Statement {
+    name: "metrics.newest_of_series",
+    sql: "select n.series_id, n.sampled_at, n.value, n.metadata
+          from unnest($1::integer[]) as k (series_id)
+          cross join lateral (
+              select m.series_id, m.sampled_at, m.value, m.metadata::text as metadata
+              from system_metrics m
+              where m.series_id = k.series_id and m.sampled_at >= $2 and m.sampled_at < $3
+                and not (m.sampled_at = $4 and m.series_id >= $5)
+              order by m.sampled_at desc limit $6) n
+          order by n.sampled_at desc, n.series_id desc limit $7 offset $8",
+    params: &[
+        Type::INT4_ARRAY,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::INT4,
+        Type::INT8,
+        Type::INT8,
+        Type::INT8,
+    ],
+    columns: SAMPLE_COLUMNS,
+};
+
+/// The samples of a slice of time, and of series with these names where `$5` says so: service, type, unit, labels.
+macro_rules! slice_of_samples {
+    ($what:literal, $end:literal) => {
+        concat!(
+            "select ",
+            $what,
+            " from system_metrics m
+              where m.sampled_at >= $1 and m.sampled_at < $2 and not (m.sampled_at = $3 and m.series_id >= $4)
+                and (not $5::boolean or m.series_id in (
+                    select s.id from metric_series s
+                    where ($6::text is null or s.service_name = $6) and ($7::text is null or s.metric_type = $7)
+                      and ($8::text is null or s.unit = $8) and s.labels @> $9)) ",
+            $end
+        )
+    };
+}
+
+/// The newest samples of a slice of time, from `$1` and before `$2`, after the sample at `$3` of series `$4`: `$10` of them
+/// after `$11` that are skipped.
+pub const NEWEST_OF_SLICE: Statement = Statement {
+    name: "metrics.newest_of_slice",
+    sql: slice_of_samples!(
+        "m.series_id, m.sampled_at, m.value, m.metadata::text as metadata",
+        "order by m.sampled_at desc, m.series_id desc limit $10 offset $11"
+    ),
+    params: &[
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::INT4,
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSONB,
+        Type::INT8,
+        Type::INT8,
+    ],
+    columns: SAMPLE_COLUMNS,
+};
+
+/// How many samples a slice of time has, as far as `$10`.
+pub const COUNT_SLICE: Statement = Statement {
+    name: "metrics.count_slice",
+    sql: concat!(
+        "select count(*) as samples from (",
+        slice_of_samples!("1", "limit $10"),
+        ") n"
+    ),
+    params: &[
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::INT4,
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSONB,
+        Type::INT8,
+    ],
+    columns: &[("samples", Type::INT8)],
+};
+
+/// Begins a transaction for copying out. How long one statement may take also bounds how slowly its reader may read.
+pub const BEGIN_COPY: &str = "begin read only; set local statement_timeout = '60s'";
+
+/// Copies the samples of a series out, the oldest first, from a time and before another one: sampled_at, value, metadata.
+/// COPY takes no parameters; what stands here is made of numbers only.
+pub fn copy_series(series_id: i32, from: DateTime<Utc>, to: DateTime<Utc>, limit: i64) -> String {
+    // Microseconds, as PostgreSQL keeps them: written out, a time is digits, and exact.
+    let written = |at: DateTime<Utc>| at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    format!(
+        "copy (select sampled_at, value, metadata::text from system_metrics
+               where series_id = {series_id} and sampled_at >= '{}' and sampled_at < '{}'
+               order by sampled_at limit {limit}) to stdout (format binary)",
+        written(from),
+        written(to)
+    )
+}

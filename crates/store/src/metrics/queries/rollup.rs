@@ -327,3 +327,85 @@ pub const PRUNE_REQUESTS: Statement = Statement {
     params: &[Type::TIMESTAMPTZ],
     columns: &[],
 };
+
+/// The figures of one series, without its sketches: of one length, from `$3` and before `$4`.
+pub const READ_FIGURES: Statement = Statement {
+    name: "metrics.read_figures",
+    sql: "select bucket, count, sum + sum_low as sum, min, max, last, p50, p95, p99
+          from metric_rollups
+          where series_id = $1 and hours = $2 and bucket >= $3 and bucket < $4
+          order by bucket",
+    params: &[Type::INT4, Type::INT2, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
+    columns: &[
+        ("bucket", Type::TIMESTAMPTZ),
+        ("count", Type::INT8),
+        ("sum", Type::FLOAT8),
+        ("min", Type::FLOAT8),
+        ("max", Type::FLOAT8),
+        ("last", Type::FLOAT8),
+        ("p50", Type::FLOAT8),
+        ("p95", Type::FLOAT8),
+        ("p99", Type::FLOAT8),
+    ],
+};
+
+/// One statistic (`$4`: p50, p95, p99, avg, max) of each hour of series, from `$2` and before `$3`.
+pub const READ_STATISTIC: Statement = Statement {
+    name: "metrics.read_statistic",
+    sql: "select series_id, bucket, count,
+                 case $4 when 'p50' then p50 when 'p99' then p99 when 'avg' then (sum + sum_low) / count
+                         when 'max' then max else p95 end as value
+          from metric_rollups
+          where series_id = any ($1) and hours = 1 and bucket >= $2 and bucket < $3
+          order by series_id, bucket",
+    params: &[
+        Type::INT4_ARRAY,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TEXT,
+    ],
+    columns: &[
+        ("series_id", Type::INT4),
+        ("bucket", Type::TIMESTAMPTZ),
+        ("count", Type::INT8),
+        ("value", Type::FLOAT8),
+    ],
+};
+
+/// The series with the greatest figure (`$5`: avg, max, p95, sum, count) in the hours from `$3` and before `$4`, of a
+/// service and a type where these are given. A p95 is the greatest of an hour.
+pub const TOP: Statement = Statement {
+    name: "metrics.top",
+    sql: "select s.id, s.service_name, s.metric_type, s.unit, s.labels, t.count, t.sum, t.avg, t.min, t.max, t.p95
+          from (select series_id, sum(count)::bigint as count, sum(sum + sum_low) as sum,
+                       sum(sum + sum_low) / sum(count)::float8 as avg, min(min) as min, max(max) as max, max(p95) as p95
+                from metric_rollups
+                where hours = 1 and bucket >= $3 and bucket < $4
+                group by series_id) t
+          join metric_series s on s.id = t.series_id
+          where ($1::text is null or s.service_name = $1) and ($2::text is null or s.metric_type = $2)
+          order by case $5 when 'max' then t.max when 'p95' then t.p95 when 'sum' then t.sum
+                           when 'count' then t.count::float8 else t.avg end desc, s.id
+          limit $6",
+    params: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TEXT,
+        Type::INT8,
+    ],
+    columns: &[
+        ("id", Type::INT4),
+        ("service_name", Type::TEXT),
+        ("metric_type", Type::TEXT),
+        ("unit", Type::TEXT),
+        ("labels", Type::JSONB),
+        ("count", Type::INT8),
+        ("sum", Type::FLOAT8),
+        ("avg", Type::FLOAT8),
+        ("min", Type::FLOAT8),
+        ("max", Type::FLOAT8),
+        ("p95", Type::FLOAT8),
+    ],
+};

@@ -108,3 +108,66 @@ pub const LOAD_SERIES: Statement = Statement {
         ("snapshot", Type::TEXT),
     ],
 };
+
+const SERIES_COLUMNS: &[(&str, Type)] = &[
+    ("id", Type::INT4),
+    ("service_name", Type::TEXT),
+    ("metric_type", Type::TEXT),
+    ("unit", Type::TEXT),
+    ("labels", Type::JSONB),
+];
+
+/// Series after `$5` with these names, where they are given (service, type, unit, labels), `$6` at most. To be planned for
+/// its values, so that what is not given is no condition.
+pub const MATCH_SERIES: Statement = Statement {
+    name: "metrics.match_series",
+    sql: "select id, service_name, metric_type, unit, labels from metric_series
+          where ($1::text is null or service_name = $1) and ($2::text is null or metric_type = $2)
+            and ($3::text is null or unit = $3) and labels @> $4 and id > $5
+          order by id limit $6",
+    params: &[
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSONB,
+        Type::INT4,
+        Type::INT8,
+    ],
+    columns: SERIES_COLUMNS,
+};
+
+/// Series by their numbers.
+pub const SERIES_BY_ID: Statement = Statement {
+    name: "metrics.series_by_id",
+    sql: "select id, service_name, metric_type, unit, labels from metric_series where id = any($1)",
+    params: &[Type::INT4_ARRAY],
+    columns: SERIES_COLUMNS,
+};
+
+/// The services after `$1`, `$2` at most, with how many series each has.
+pub const LIST_SERVICES: Statement = Statement {
+    name: "metrics.list_services",
+    sql: "select s.service_name, s.created_at, n.series, n.types
+          from (select service_name, created_at from metric_services where service_name > $1
+                order by service_name limit $2) s
+          cross join lateral (
+              select count(*) as series, count(distinct r.metric_type) as types
+              from metric_series r where r.service_name = s.service_name) n
+          order by s.service_name",
+    params: &[Type::TEXT, Type::INT8],
+    columns: &[
+        ("service_name", Type::TEXT),
+        ("created_at", Type::TIMESTAMPTZ),
+        ("series", Type::INT8),
+        ("types", Type::INT8),
+    ],
+};
+
+/// The types of a service that have the most series.
+pub const WORST_TYPES: Statement = Statement {
+    name: "metrics.worst_types",
+    sql: "select metric_type, count(*) as series from metric_series where service_name = $1
+          group by metric_type order by 2 desc, 1 limit 3",
+    params: &[Type::TEXT],
+    columns: &[("metric_type", Type::TEXT), ("series", Type::INT8)],
+};

@@ -1,0 +1,210 @@
+//! Whole series as a document that streams.
+//!
+//! * **Constant memory**: a piece is written when the one before it was taken; two are there at a time.
+//! * **What ends early looks torn**: where samples fail to come, the connection is cut before the last chunk, so that no client
+//!   takes a part for the whole.
+//! * **What remains is said at the end**, in the document: it is known only then, and to count the samples before they are
+//!   sent would read them twice.
+//! * **A reader that stands still is let go** after `server.request_timeout_seconds`: a read holds a connection to the
+//!   database.
+//! * What fails before the first samples is answered with its own status.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
+};
+use futures_util::{Stream, stream};
+use tokio::sync::mpsc;
+use utxoiq_store::{
+    error::{Error, Result},
+    metrics::{
+        Sample, Series,
+        read::{
+            page::StreamCursor,
+            points::{POINTS, PointsRead},
+            stream::SampleRead,
+        },
+    },
+    token::Scope,
+};
+
+use super::{
+    super::wire_read::{MetricSamples, SamplesQuery, StreamQuery, Writer},
+    cursor, link, samples,
+};
+use crate::{
+    AppState,
+    error::ApiResult,
+    input::Query,
+    observe::for_this_request,
+    routes::{Call, Routes},
+};
+
+const PATH: &str = "/api/v1/monitoring/metrics/samples";
+
+const FORMATS: &[(&str, bool); 2] = &[("json", false), ("ndjson", true)];
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// Adds the call.
+pub(super) fn add(routes: Routes) -> Routes {
+    routes.add(
+        Call::get(PATH, Scope::MetricsRead, "All samples of some series, or a chart of each")
+            .describe(
+                "Series after series, each one's samples in the order of their times. It streams; a connection that ends \
+                 before the last chunk means that samples are missing. Where more remain than one read gives \
+                 (`metrics.max_samples_per_read`), the document ends with their address in `next`; as lines, the last line is \
+                 `{\"next\": …}` then.",
+            )
+            .query::<SamplesQuery>()
+            .query::<StreamQuery>()
+            .answers::<MetricSamples>("the samples")
+            .or_document(NDJSON)
+            .refuses(400, "too_many_series_matched", "more series match than `metrics.max_series_per_read`")
+            .refuses(400, "too_many_samples", "a series has more samples than a chart may look at")
+            .refuses(503, "reads_busy", "as many long reads as may run at once are running"),
+        stream,
+    )
+}
+
+/// What is read: samples, or points of charts.
+enum Source {
+    Samples(SampleRead),
+    Points(PointsRead),
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Option<(Arc<Series>, Vec<Sample>)>> {
+        Ok(match self {
+            Self::Samples(read) => read.next().await?.map(|part| (part.series, part.samples)),
+            Self::Points(read) => read.next().await?.map(|series| {
+                let points = series.points.into_iter();
+                let samples = points.map(|(at, value)| Sample(at, value, None));
+                (series.series, samples.collect())
+            }),
+        })
+    }
+
+    fn rest(&self) -> Option<StreamCursor> {
+        match self {
+            Self::Samples(read) => read.rest(),
+            Self::Points(read) => read.rest(),
+        }
+    }
+}
+
+async fn stream(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    RawQuery(written): RawQuery,
+    Query(mut query): Query,
+) -> ApiResult<Response> {
+    let selector = samples(&mut query);
+    let format = query.optional_one_of("format", FORMATS);
+    let points = query.optional_int("points", POINTS);
+    let after = cursor(&mut query);
+    query.finish()?;
+    let is_lines = format.unwrap_or_else(|| wants_lines(&headers));
+    let metrics = state.store.metrics();
+    let mut source = match points {
+        None => Source::Samples(metrics.samples(&selector, after).await?),
+        Some(points) => Source::Points(metrics.points(&selector, points, after).await?),
+    };
+    let first = source.next().await?;
+    let document = Document {
+        source,
+        writer: Writer::new(is_lines),
+        query: written.unwrap_or_default(),
+    };
+    let patience = Duration::from_secs(state.store.config().server.request_timeout_seconds);
+    let mut response = Response::new(Body::from_stream(pieces(document, first, patience)));
+    let content_type = if is_lines { NDJSON } else { "application/json" };
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+fn wants_lines(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains("ndjson"))
+}
+
+/// A document on its way.
+struct Document {
+    source: Source,
+    writer: Writer,
+    query: String,
+}
+
+/// What the task that reads hands to the one that sends.
+enum Piece {
+    Some(Vec<u8>),
+    /// Everything was given. A channel that closes without it was given up.
+    End,
+}
+
+fn pieces(
+    document: Document,
+    first: Option<(Arc<Series>, Vec<Sample>)>,
+    patience: Duration,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(1);
+    let reading = async move {
+        if let Err(error) = read(document, first, &sender, patience).await {
+            tracing::warn!(error = error.report(), "a read of samples was cut off");
+        }
+    };
+    tokio::spawn(for_this_request(reading));
+    stream::try_unfold(receiver, |mut receiver| async move {
+        match receiver.recv().await {
+            Some(Piece::Some(bytes)) => Ok(Some((bytes.into(), receiver))),
+            Some(Piece::End) => Ok(None),
+            None => Err(io::Error::other("a read of samples was cut off")),
+        }
+    })
+}
+
+async fn read(
+    mut document: Document,
+    first: Option<(Arc<Series>, Vec<Sample>)>,
+    pieces: &mpsc::Sender<Piece>,
+    patience: Duration,
+) -> Result<()> {
+    let give = async |piece: Piece| {
+        let given = tokio::time::timeout(patience, pieces.send(piece)).await;
+        given.map_err(|_| Error::unavailable("reader_stalled", "its reader stands still"))
+    };
+    let unwritten = |error| Error::internal("a sample could not be written").with_source(error);
+    let mut part = first;
+    while let Some((series, samples)) = part {
+        let mut bytes = Vec::new();
+        document
+            .writer
+            .samples(&mut bytes, &series, &samples)
+            .map_err(unwritten)?;
+        // A reader that went away needs nothing more, and nobody needs to be told.
+        if give(Piece::Some(bytes)).await?.is_err() {
+            return Ok(());
+        }
+        part = document.source.next().await?;
+    }
+    let rest = document.source.rest();
+    let next = rest.map(|cursor| link::next(PATH, &document.query, &cursor.to_string()));
+    let mut bytes = Vec::new();
+    document
+        .writer
+        .end(&mut bytes, next.as_deref())
+        .map_err(unwritten)?;
+    if !bytes.is_empty() && give(Piece::Some(bytes)).await?.is_err() {
+        return Ok(());
+    }
+    give(Piece::End).await.map(|_| ())
+}

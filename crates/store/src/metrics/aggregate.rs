@@ -1,0 +1,335 @@
+//! What series amount to, by hour, day or week (C3.4), in any range.
+//!
+//! # What it guarantees
+//!
+//! The answer is what the samples of the range amount to in one snapshot, whether they are rolled up or not: rollups serve
+//! what they can, and the rest (the newest hours, the ends of a range that begin or end within an hour, and hours that wait
+//! to be rolled up again) is computed from samples.
+//!
+//! # How
+//!
+//! Whole buckets that are rolled up come as they are. Everything else is cut into *parts*: whole hours that are rolled up, and
+//! what is left of it, which is read as samples, those of each day by a statement of its own, so that no other day's
+//! partition is touched. Two round trips, as a rule.
+
+mod parts;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+
+use parts::{Marks, Parts};
+
+use super::{
+    Metrics,
+    cached::time,
+    copy::Copied,
+    queries,
+    read::Selector,
+    rollup::{Interval, read_rollups},
+    summary::Summary,
+};
+use crate::{
+    db::{self, Connection},
+    error::{Error, Result},
+};
+
+/// The most buckets of one answer.
+pub const MAX_BUCKETS: i64 = 20_000;
+
+/// What the samples of a bucket amount to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bucket {
+    /// Where the bucket begins, which may be before the range does.
+    pub start: DateTime<Utc>,
+    /// How many samples.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// Their mean.
+    pub mean: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// The latest.
+    pub last: f64,
+    /// The median, within 1 %.
+    pub p50: f64,
+    /// The 95th percentile, within 1 %.
+    pub p95: f64,
+    /// The 99th percentile, within 1 %.
+    pub p99: f64,
+    /// Whether the bucket is over and lies wholly in the range.
+    pub is_complete: bool,
+}
+
+/// The buckets of a range that have samples, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregated {
+    /// The buckets.
+    pub buckets: Vec<Bucket>,
+    /// Whether all of the range's buckets are over and lie wholly in it.
+    pub is_complete: bool,
+    /// When it was read.
+    pub as_of: DateTime<Utc>,
+    /// How many series it is about.
+    pub series: usize,
+}
+
+impl Bucket {
+    pub(super) fn of(start: DateTime<Utc>, summary: &Summary) -> Self {
+        Self {
+            start,
+            count: summary.count,
+            sum: summary.total(),
+            mean: summary.mean(),
+            min: summary.min,
+            max: summary.max,
+            last: summary.last,
+            p50: summary.quantile(0.5),
+            p95: summary.quantile(0.95),
+            p99: summary.quantile(0.99),
+            is_complete: false,
+        }
+    }
+
+    fn from_row(row: &Row) -> Result<Self> {
+        let count: i64 = row.try_get("count")?;
+        let (sum, min, max): (f64, f64, f64) = (
+            row.try_get("sum")?,
+            row.try_get("min")?,
+            row.try_get("max")?,
+        );
+        Ok(Self {
+            start: row.try_get("bucket")?,
+            count: u64::try_from(count).unwrap_or_default(),
+            sum,
+            mean: (sum / count as f64).max(min).min(max),
+            min,
+            max,
+            last: row.try_get("last")?,
+            p50: row.try_get("p50")?,
+            p95: row.try_get("p95")?,
+            p99: row.try_get("p99")?,
+            is_complete: false,
+        })
+    }
+}
+
+impl Metrics<'_> {
+    /// What all series that match, which are of one service and one type, amount to together, by hour, day or week.
+    ///
+    /// Fails with `too_many_buckets` for a range that has more than [`MAX_BUCKETS`], and with `too_many_series_matched`
+    /// where more series match than one read may be about.
+    pub async fn aggregate(
+        &self,
+        selector: &Selector,
+        interval: Interval,
+        now: DateTime<Utc>,
+    ) -> Result<Aggregated> {
+        let (from, to) = (time(selector.from), time(selector.to));
+        if from < to && (to - from).num_hours() / i64::from(interval.hours()) > MAX_BUCKETS {
+            return Err(Error::invalid(
+                "too_many_buckets",
+                format!(
+                    "the range has more than {MAX_BUCKETS} buckets; ask for a shorter one, or by day or week"
+                ),
+            ));
+        }
+        let ids = self.ids_to_read(selector).await?;
+        let mut buckets = match ids.as_slice() {
+            [id] if from < to => self.of_one(*id, from, to, interval).await?,
+            [_, ..] if from < to => {
+                let mut merged: BTreeMap<DateTime<Utc>, Summary> = BTreeMap::new();
+                for ((_, start), summary) in self.of_each(&ids, from, to, interval).await? {
+                    merge_into(&mut merged, start, summary);
+                }
+                merged
+                    .iter()
+                    .map(|(start, summary)| Bucket::of(*start, summary))
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        for bucket in &mut buckets {
+            let end = interval.end(bucket.start);
+            bucket.is_complete = bucket.start >= from && end <= to && end <= now;
+        }
+        Ok(Aggregated {
+            buckets,
+            is_complete: interval.floor(from) == from && interval.floor(to) == to && to <= now,
+            as_of: now,
+            series: ids.len(),
+        })
+    }
+
+    /// The numbers of the series that match, refused where they are too many.
+    async fn ids_to_read(&self, selector: &Selector) -> Result<Vec<i32>> {
+        let max = usize::try_from(self.settings.max_series_per_read).unwrap_or(usize::MAX);
+        let limit = max.saturating_add(1);
+        let ids: Vec<i32> = if let Some(matched) = self.matching(selector, limit, None).await? {
+            matched.ids()
+        } else {
+            let all = self.series_matching(selector, 0, limit).await?;
+            all.into_iter().map(|series| series.id).collect()
+        };
+        self.check_count(ids.len())?;
+        Ok(ids)
+    }
+
+    /// One series: whole buckets come without their sketches.
+    async fn of_one(
+        &self,
+        id: i32,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        interval: Interval,
+    ) -> Result<Vec<Bucket>> {
+        let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
+        let connection = self.pool.get().await?;
+        let ids = [id];
+        let figures: db::Params<'_> = &[&id, &interval.hours(), &inner, &inner_end];
+        let (begun, state, rows) = tokio::join!(
+            biased;
+            connection.batch_execute(BEGIN),
+            read_state(&connection, &ids, from, to),
+            db::query(&connection, &queries::READ_FIGURES, figures),
+        );
+        begun?;
+        let read = async {
+            let marks = state?;
+            let parts = Parts::of(&ids, from, to, interval, &marks);
+            let mut merged = BTreeMap::new();
+            for ((_, start), summary) in read_parts(&connection, &parts, interval).await? {
+                merge_into(&mut merged, start, summary);
+            }
+            let mut buckets: BTreeMap<DateTime<Utc>, Bucket> = BTreeMap::new();
+            for row in &rows? {
+                let bucket = Bucket::from_row(row)?;
+                if parts.is_whole(id, bucket.start) {
+                    buckets.insert(bucket.start, bucket);
+                }
+            }
+            buckets.extend(
+                merged
+                    .iter()
+                    .map(|(start, summary)| (*start, Bucket::of(*start, summary))),
+            );
+            Ok(buckets.into_values().collect())
+        };
+        let buckets = read.await;
+        end_read(&connection, buckets).await
+    }
+
+    /// Each series for itself, with everything that can be merged.
+    pub(super) async fn of_each(
+        &self,
+        ids: &[i32],
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        interval: Interval,
+    ) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
+        let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
+        let connection = self.pool.get().await?;
+        connection.batch_execute(BEGIN).await?;
+        let read = async {
+            let marks = read_state(&connection, ids, from, to).await?;
+            let parts = Parts::of(ids, from, to, interval, &marks);
+            let mut summaries = read_parts(&connection, &parts, interval).await?;
+            if inner < inner_end {
+                let ranges: Vec<_> = ids.iter().map(|id| (*id, inner, inner_end)).collect();
+                for rollup in read_rollups(&connection, interval, &ranges).await? {
+                    if parts.is_whole(rollup.series_id, rollup.bucket) {
+                        summaries.insert((rollup.series_id, rollup.bucket), rollup.summary);
+                    }
+                }
+            }
+            Ok(summaries)
+        };
+        let summaries = read.await;
+        end_read(&connection, summaries).await
+    }
+}
+
+/// State, marks, rollups and samples are read in one snapshot.
+const BEGIN: &str = "begin isolation level repeatable read read only";
+
+async fn end_read<T>(connection: &Connection, outcome: Result<T>) -> Result<T> {
+    let ended = connection.batch_execute("commit").await;
+    let value = outcome?;
+    ended?;
+    Ok(value)
+}
+
+fn merge_into<K: Ord>(merged: &mut BTreeMap<K, Summary>, place: K, summary: Summary) {
+    match merged.entry(place) {
+        std::collections::btree_map::Entry::Occupied(mut there) => there.get_mut().merge(&summary),
+        std::collections::btree_map::Entry::Vacant(place) => {
+            place.insert(summary);
+        }
+    }
+}
+
+/// How far rollups are made, and which hours wait to be made again.
+async fn read_state(
+    connection: &Connection,
+    ids: &[i32],
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Marks> {
+    let since = Interval::Hour.floor(from);
+    let params: db::Params<'_> = &[&ids, &since, &to];
+    let (state, marks) = tokio::join!(
+        biased;
+        db::query_one(connection, &queries::READ_STATE, &[]),
+        db::query(connection, &queries::READ_MARKS, params),
+    );
+    let hours = marks?
+        .iter()
+        .map(|row| Ok((row.try_get("series_id")?, row.try_get("hour")?)))
+        .collect::<Result<_>>()?;
+    Ok(Marks {
+        rolled_before: state?.try_get("rolled_before")?,
+        hours,
+    })
+}
+
+/// What parts amount to, by series and bucket.
+async fn read_parts(
+    connection: &Connection,
+    parts: &Parts,
+    interval: Interval,
+) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
+    let mut summaries = BTreeMap::new();
+    if !parts.hours.is_empty() {
+        for rollup in read_rollups(connection, Interval::Hour, &parts.hours).await? {
+            if !parts.marks.has(rollup.series_id, rollup.bucket) {
+                let place = (rollup.series_id, interval.floor(rollup.bucket));
+                merge_into(&mut summaries, place, rollup.summary);
+            }
+        }
+    }
+    for of_day in parts.samples_by_day() {
+        let mut read: Vec<Option<Summary>> = vec![None; of_day.len()];
+        let mut samples = Copied::begin(connection, &queries::copy_parts(&of_day)).await?;
+        while let Some(mut fields) = samples.next().await? {
+            let (place, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+            match usize::try_from(place)
+                .ok()
+                .and_then(|place| read.get_mut(place))
+            {
+                Some(Some(summary)) => summary.add(at, value),
+                Some(empty) => *empty = Some(Summary::of(at, value)),
+                None => {}
+            }
+        }
+        for ((id, since, _), summary) in of_day.into_iter().zip(read) {
+            if let Some(summary) = summary {
+                merge_into(&mut summaries, (id, interval.floor(since)), summary);
+            }
+        }
+    }
+    Ok(summaries)
+}

@@ -1,0 +1,158 @@
+//! Series in so many points, for charts.
+//!
+//! # What it guarantees
+//!
+//! * Each series in at most so many points, which are samples of it: its extremes, and those of each slot of time, are among
+//!   them ([`Chart`]). A series with no more samples than that comes whole.
+//! * Memory for the points of one series.
+//! * Bounded work: [`LONGER`] times `metrics.max_samples_per_read` samples are looked at; where series remain, the place to
+//!   go on from.
+
+use std::{fmt, ops::RangeInclusive, sync::Arc};
+
+use super::{
+    super::{Metrics, cached::Series, chart::Chart},
+    Selector,
+    page::StreamCursor,
+    stream::{Part, SampleRead},
+};
+use crate::error::{Error, Result};
+
+/// How many points may be asked for.
+pub const POINTS: RangeInclusive<i64> = 4..=10_000;
+
+/// So many times more samples than a whole read gives are looked at: they cost less, as they are not written out.
+pub const LONGER: i64 = 10;
+
+/// A series with its points: times in microseconds, and values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesPoints {
+    /// The series.
+    pub series: Arc<Series>,
+    /// At least one, in the order of their times.
+    pub points: Vec<(i64, f64)>,
+}
+
+/// Charts being made. Dropping it ends it.
+pub struct PointsRead {
+    read: SampleRead,
+    from: i64,
+    to: i64,
+    points: usize,
+    current: Option<(Arc<Series>, Chart)>,
+    has_given: bool,
+    rest: Option<StreamCursor>,
+}
+
+impl fmt::Debug for PointsRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PointsRead")
+            .field("read", &self.read)
+            .field("points", &self.points)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PointsRead {
+    /// The next series; none when all were given, or as many as one read may give: [`Self::rest`] tells.
+    ///
+    /// Fails with `too_many_samples` where the first series alone has more than may be looked at.
+    pub async fn next(&mut self) -> Result<Option<SeriesPoints>> {
+        while let Some(Part { series, samples }) = self.read.next().await? {
+            let is_same = |current: &(Arc<Series>, Chart)| current.0.id == series.id;
+            let finished = match &self.current {
+                Some(current) if is_same(current) => None,
+                _ => {
+                    let chart = Chart::new(self.from, self.to, self.points);
+                    self.current.replace((Arc::clone(&series), chart))
+                }
+            };
+            if let Some((_, chart)) = &mut self.current {
+                for sample in &samples {
+                    chart.push(sample.0, sample.1);
+                }
+            }
+            if let Some(finished) = finished {
+                return Ok(Some(self.give(finished)));
+            }
+        }
+        let Some((series, chart)) = self.current.take() else {
+            return Ok(None);
+        };
+        let stopped = self.read.rest();
+        if stopped.is_none_or(|at| at.series_id != series.id) {
+            self.rest = stopped.map(|at| StreamCursor {
+                from: self.from,
+                ..at
+            });
+            return Ok(Some(self.give((series, chart))));
+        }
+        if !self.has_given {
+            return Err(Error::invalid(
+                "too_many_samples",
+                "the series has more samples than one chart may look at; ask for a shorter range of time",
+            ));
+        }
+        // Half of a series is no chart of it.
+        self.rest = Some(StreamCursor {
+            series_id: series.id,
+            from: self.from,
+        });
+        Ok(None)
+    }
+
+    /// When [`Self::next`] gave none: from which series to go on, if any remain.
+    pub fn rest(&self) -> Option<StreamCursor> {
+        self.rest
+    }
+
+    fn give(&mut self, (series, chart): (Arc<Series>, Chart)) -> SeriesPoints {
+        self.has_given = true;
+        SeriesPoints {
+            series,
+            points: chart.finish(),
+        }
+    }
+}
+
+impl Metrics<'_> {
+    /// The series that match in at most so many points each, from the series on where an earlier read stopped.
+    pub async fn points(
+        &self,
+        selector: &Selector,
+        points: i64,
+        after: Option<StreamCursor>,
+    ) -> Result<PointsRead> {
+        if !POINTS.contains(&points) {
+            let (least, most) = POINTS.into_inner();
+            let message = format!("must be from {least} to {most}");
+            return Err(Error::field("points", message));
+        }
+        let points = usize::try_from(points).unwrap_or_default();
+        self.points_of_samples(selector, points, after).await
+    }
+
+    /// Points made from samples, whatever the range.
+    async fn points_of_samples(
+        &self,
+        selector: &Selector,
+        points: usize,
+        after: Option<StreamCursor>,
+    ) -> Result<PointsRead> {
+        // A chart begins with its series.
+        let after = after.map(|after| StreamCursor {
+            from: i64::MIN,
+            ..after
+        });
+        let max = self.settings.max_samples_per_read.saturating_mul(LONGER);
+        Ok(PointsRead {
+            read: self.read(selector, after, max).await?,
+            from: selector.from,
+            to: selector.to,
+            points,
+            current: None,
+            has_given: false,
+            rest: None,
+        })
+    }
+}
