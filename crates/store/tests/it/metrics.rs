@@ -1,6 +1,7 @@
 //! Metrics against a real database.
 
 mod aggregate;
+mod days;
 mod intake;
 mod read;
 mod rollup;

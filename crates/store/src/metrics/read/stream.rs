@@ -281,7 +281,7 @@ impl Metrics<'_> {
         })
     }
 
-    async fn series_to_read(
+    pub(super) async fn series_to_read(
         &self,
         selector: &Selector,
         after: Option<StreamCursor>,
