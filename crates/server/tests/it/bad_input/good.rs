@@ -175,7 +175,7 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/feedback/") {
         return feedback(method, call, jobs);
     }
-    if let Some(good) = metrics(path) {
+    if let Some(good) = (method == "post").then(|| metrics(path)).flatten() {
         return Some(good);
     }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
