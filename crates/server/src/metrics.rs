@@ -31,6 +31,7 @@ use utxoiq_store::{
     Store,
     cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
+    metrics::IntakeSnapshot,
     token::Scope,
 };
 
@@ -201,6 +202,7 @@ impl Collector for StoreFigures {
         };
         gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
+        intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
 }
@@ -292,6 +294,52 @@ fn cache_figures(encoder: &mut DescriptorEncoder<'_>, all: &[Figures]) -> Result
     Ok(())
 }
 
+/// What the intake of samples has done, and what waits in it.
+fn intake(encoder: &mut DescriptorEncoder<'_>, intake: &IntakeSnapshot) -> Result<(), fmt::Error> {
+    gauge(
+        encoder,
+        "intake_waiting",
+        "Samples of metrics on their way into the database",
+        signed(intake.waiting),
+    )?;
+    for (name, help, count) in [
+        ("intake_stored", "Samples stored", intake.stored_total),
+        (
+            "intake_duplicates",
+            "Samples that were stored before",
+            intake.duplicates_total,
+        ),
+        (
+            "intake_conflicts",
+            "Samples not stored because their series has another value at that time",
+            intake.conflicts_total,
+        ),
+        (
+            "intake_commits",
+            "Transactions that stored samples",
+            intake.commits_total,
+        ),
+        (
+            "intake_refused",
+            "Requests refused with 429 because too many samples were waiting",
+            intake.refused_total,
+        ),
+    ] {
+        counter(encoder, name, help, count)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        "intake_rejected",
+        "Samples that were not accepted",
+        None,
+        MetricType::Counter,
+    )?;
+    for (reason, count) in intake.rejected_total {
+        let labels = [("reason", reason.as_str())];
+        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
 fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), fmt::Error> {
     let connections = [("active", pool.active), ("idle", pool.idle)];
     let mut family = encoder.encode_descriptor(
@@ -349,8 +397,7 @@ fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), 
             pool.connect_retries_total,
         ),
     ] {
-        let metric = ConstCounter::new(count);
-        metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        counter(encoder, name, help, count)?;
     }
     let mut family = encoder.encode_descriptor(
         "pool_connect_failures",
@@ -377,6 +424,16 @@ fn gauge(
     value: i64,
 ) -> Result<(), fmt::Error> {
     ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    count: u64,
+) -> Result<(), fmt::Error> {
+    let metric = ConstCounter::new(count);
+    metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
 fn wait_histogram(mut encoder: MetricEncoder<'_>, wait: &WaitHistogram) -> Result<(), fmt::Error> {

@@ -35,9 +35,13 @@ pub use sample::{
     Reason, Recorded, RecordedSample, Rejection, RequestKey, SeriesName, Tally, micros,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{config::MetricsSettings, db::Pool, error::Result};
+use crate::{
+    config::MetricsSettings,
+    db::{self, Pool},
+    error::Result,
+};
 
 /// The handle: `store.metrics()`.
 #[derive(Debug, Clone, Copy)]
@@ -83,5 +87,14 @@ impl<'a> Metrics<'a> {
     /// Makes the partitions from today up to `metrics.days_ahead` days ahead; gives how many were missing.
     pub async fn make_days_ahead(&self, now: DateTime<Utc>) -> Result<u64> {
         days::make_ahead(self.pool, self.settings.days_ahead, now).await
+    }
+
+    /// Forgets the requests that came more than `metrics.idempotency_hours` ago; gives how many. One that is sent again
+    /// later is a new one.
+    pub async fn prune_requests(&self, now: DateTime<Utc>) -> Result<u64> {
+        let kept = TimeDelta::try_hours(self.settings.idempotency_hours).unwrap_or_default();
+        let before = now.checked_sub_signed(kept).unwrap_or(now);
+        let connection = self.pool.get().await?;
+        db::execute(&connection, &queries::PRUNE_REQUESTS, &[&before]).await
     }
 }

@@ -4,8 +4,13 @@
 //! A task may run again for a slot that it has finished but not recorded, so each is idempotent: what it has done is
 //! not there to be done again.
 
+mod metrics;
+
 use serde_json::json;
 
+use self::metrics::{
+    make_metric_partitions, prune_metric_requests, roll_up_metrics, verify_metrics,
+};
 use crate::{
     Error, Store,
     schedule::{self, Cadence, Task},
@@ -19,6 +24,10 @@ pub fn tasks(store: &Store) -> Vec<Task> {
         fold_feedback(store.clone()),
         prune_schedule_history(store.clone()),
         empty_cache_outbox(store.clone()),
+        make_metric_partitions(store.clone()),
+        roll_up_metrics(store.clone()),
+        verify_metrics(store.clone()),
+        prune_metric_requests(store.clone()),
     ]
 }
 

@@ -15,4 +15,5 @@ mod coherence;
 mod feedback;
 mod kills;
 mod log;
+mod metrics_kills;
 mod support;

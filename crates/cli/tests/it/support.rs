@@ -8,6 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use utxoiq_store::{Store, config::Loader};
 use utxoiq_store_testkit::{
     ports::free_port,
     postgres::{PgCluster, PgOptions},
@@ -31,7 +32,12 @@ pub struct Service {
 impl Service {
     /// A service with these settings (`("BACKFILL__LEASE_SECONDS", "2")`).
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        let cluster = PgCluster::start(PgOptions::default()).await;
+        Self::start_on(PgOptions::default(), settings).await
+    }
+
+    /// The same on a cluster with these options.
+    pub async fn start_on(options: PgOptions, settings: &[(&str, &str)]) -> Self {
+        let cluster = PgCluster::start(options).await;
         let mut service = Self {
             cluster,
             folder: TempDir::new().unwrap(),
@@ -162,6 +168,22 @@ impl Service {
     /// A GET without a token.
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
         reqwest::Client::new().get(format!("http://127.0.0.1:{}{path}", self.port))
+    }
+
+    /// Where a path of the service is.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The token of an administrator.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The library on the service's own database.
+    pub fn store(&self) -> Store {
+        let config = Loader::default().env(self.envs()).unwrap();
+        Store::open(config.finish().unwrap()).unwrap()
     }
 
     /// The server's process.

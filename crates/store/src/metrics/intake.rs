@@ -14,8 +14,8 @@
 //!
 //! A commit costs a flush of the log, so requests that come while others are written share the next transaction. Two
 //! transactions are under way at once, so that one is written while the other's log is flushed. Each is written by COPY into
-//! the partitions themselves, which takes no lock on the parent and costs half of an INSERT; where a place turns out to be
-//! taken, it is undone and written again by INSERT … ON CONFLICT DO NOTHING, which then says what was there.
+//! the partitions themselves, which takes no lock on the parent (but a reader's, when a connection first reads a day's bounds
+//! there) and costs half of an INSERT; where a place turns out to be taken, it is undone and written again by INSERT … ON CONFLICT DO NOTHING, which then says what was there.
 
 mod lane;
 mod rows;

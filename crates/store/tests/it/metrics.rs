@@ -1,7 +1,9 @@
 //! Metrics against a real database.
 
 mod aggregate;
+mod days;
 mod intake;
+mod read;
 mod rollup;
 
 use std::collections::BTreeMap;

@@ -175,7 +175,14 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/feedback/") {
         return feedback(method, call, jobs);
     }
-    if let Some(good) = (method == "post").then(|| metrics(path)).flatten() {
+    if method == "get"
+        && let Some(good) = metrics_read(path)
+    {
+        return Some(good);
+    }
+    if method == "post"
+        && let Some(good) = metrics(path)
+    {
         return Some(good);
     }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
@@ -279,6 +286,42 @@ fn metrics(path: &str) -> Option<Good> {
             _ => return None,
         },
     )
+}
+
+fn metrics_read(path: &str) -> Option<Good> {
+    let series = [
+        ("service_name", "web"),
+        ("metric_type", "cpu"),
+        ("unit", "percent"),
+        ("labels", "host=h"),
+    ];
+    let times = [
+        ("start_time", "2026-01-01T00:00:00Z"),
+        ("end_time", "2026-01-02T00:00:00"),
+    ];
+    let (limit, offset) = (("limit", "5"), ("offset", "0"));
+    let good = |query: &[&[(&'static str, &str)]], headers: &[(&'static str, &'static str)]| Good {
+        query: query
+            .concat()
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect(),
+        headers: headers.to_vec(),
+        ..Good::default()
+    };
+    Some(match path.strip_prefix("/api/v1/monitoring/metrics")? {
+        "" => good(
+            &[&series, &times, &[limit, offset]],
+            &[("Store-Version", "1")],
+        ),
+        "/samples" => good(
+            &[&series, &times, &[("format", "ndjson"), ("points", "10")]],
+            &[],
+        ),
+        "/series" => good(&[&series, &[limit]], &[]),
+        "/services" => good(&[&[limit, ("after", "web")]], &[]),
+        _ => return None,
+    })
 }
 
 fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {

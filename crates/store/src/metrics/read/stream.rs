@@ -193,7 +193,7 @@ impl SampleRead {
                 from: first.0,
             });
             // Nothing comes after it but the end.
-            has_more = gather(&mut running.copy, &mut Vec::new()).await?;
+            has_more = has_more && gather(&mut running.copy, &mut Vec::new()).await?;
         }
         if has_more {
             self.copy = Some(running);
@@ -281,7 +281,7 @@ impl Metrics<'_> {
         })
     }
 
-    async fn series_to_read(
+    pub(super) async fn series_to_read(
         &self,
         selector: &Selector,
         after: Option<StreamCursor>,
