@@ -279,6 +279,10 @@ fn metrics(path: &str) -> Option<Good> {
         match path.strip_prefix("/api/v1/monitoring/").unwrap_or(path) {
             "metrics" => body("k-1", sample),
             "metrics/batch" => body("k-2", json!([sample])),
+            "metrics/verify" => Good {
+                body: json!({"day": "2026-01-01", "repair": false}),
+                ..Good::default()
+            },
             "metrics/import" => document("application/x-ndjson", sample.to_string().as_bytes()),
             // An empty message is a whole one; in snappy, nothing is its length.
             "/v1/metrics" => document("application/x-protobuf", b""),
@@ -319,6 +323,25 @@ fn metrics_read(path: &str) -> Option<Good> {
             &[],
         ),
         "/series" => good(&[&series, &[limit]], &[]),
+        "/aggregate" => good(&[&series, &times, &[("interval", "day")]], &[]),
+        "/degradations" => good(
+            &[
+                &series,
+                &[
+                    ("hours", "24"),
+                    ("end_time", "2026-01-02T00:00:00Z"),
+                    ("statistic", "p95"),
+                    ("direction", "both"),
+                    ("threshold", "3.5"),
+                    ("min_change", "0.1"),
+                ],
+            ],
+            &[],
+        ),
+        "/top" => good(
+            &[&series[..2], &[("by", "max"), ("hours", "24"), limit]],
+            &[],
+        ),
         "/services" => good(&[&[limit, ("after", "web")]], &[]),
         _ => return None,
     })
