@@ -266,7 +266,8 @@ pub fn parameter_values(kind: &Kind) -> Vec<String> {
         Kind::Day => NO_DAY_PARAMETERS,
         Kind::Bool => NO_BOOL_PARAMETERS,
         Kind::Text { .. } => "",
-        Kind::Float { .. } | Kind::Object { .. } => {
+        Kind::Float { .. } => NO_FLOAT_PARAMETERS,
+        Kind::Object { .. } => {
             panic!("teach this test parameters of the kind {kind:?}")
         }
     };
