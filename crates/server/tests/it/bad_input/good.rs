@@ -96,6 +96,10 @@ impl Jobs {
         let admin = live.db.admin().await;
         let fill = format!("update backfill_jobs set covered = '{{[0,100)}}' where id = '{whole}'");
         admin.batch_execute(&fill).await.unwrap();
+        // A day without samples, rolled up.
+        let day = "select metric_make_day('2026-01-01', '2026-01-01');
+                   update metric_rollup_state set rolled_before = '2026-01-03', closing_before = '2026-01-03'";
+        admin.batch_execute(day).await.unwrap();
         let script = format!("{kind} 1/2 %");
         let first = i64::try_from(index).unwrap() * 1_000;
         let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
