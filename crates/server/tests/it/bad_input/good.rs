@@ -96,6 +96,10 @@ impl Jobs {
         let admin = live.db.admin().await;
         let fill = format!("update backfill_jobs set covered = '{{[0,100)}}' where id = '{whole}'");
         admin.batch_execute(&fill).await.unwrap();
+        // A day without samples, rolled up.
+        let day = "select metric_make_day('2026-01-01', '2026-01-01');
+                   update metric_rollup_state set rolled_before = '2026-01-03', closing_before = '2026-01-03'";
+        admin.batch_execute(day).await.unwrap();
         let script = format!("{kind} 1/2 %");
         let first = i64::try_from(index).unwrap() * 1_000;
         let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
@@ -180,7 +184,9 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     {
         return Some(good);
     }
-    if let Some(good) = metrics(path) {
+    if method == "post"
+        && let Some(good) = metrics(path)
+    {
         return Some(good);
     }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
@@ -277,6 +283,10 @@ fn metrics(path: &str) -> Option<Good> {
         match path.strip_prefix("/api/v1/monitoring/").unwrap_or(path) {
             "metrics" => body("k-1", sample),
             "metrics/batch" => body("k-2", json!([sample])),
+            "metrics/verify" => Good {
+                body: json!({"day": "2026-01-01", "repair": false}),
+                ..Good::default()
+            },
             "metrics/import" => document("application/x-ndjson", sample.to_string().as_bytes()),
             // An empty message is a whole one; in snappy, nothing is its length.
             "/v1/metrics" => document("application/x-protobuf", b""),
@@ -317,6 +327,25 @@ fn metrics_read(path: &str) -> Option<Good> {
             &[],
         ),
         "/series" => good(&[&series, &[limit]], &[]),
+        "/aggregate" => good(&[&series, &times, &[("interval", "day")]], &[]),
+        "/degradations" => good(
+            &[
+                &series,
+                &[
+                    ("hours", "24"),
+                    ("end_time", "2026-01-02T00:00:00Z"),
+                    ("statistic", "p95"),
+                    ("direction", "both"),
+                    ("threshold", "3.5"),
+                    ("min_change", "0.1"),
+                ],
+            ],
+            &[],
+        ),
+        "/top" => good(
+            &[&series[..2], &[("by", "max"), ("hours", "24"), limit]],
+            &[],
+        ),
         "/services" => good(&[&[limit, ("after", "web")]], &[]),
         _ => return None,
     })
