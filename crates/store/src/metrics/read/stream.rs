@@ -260,9 +260,8 @@ impl Metrics<'_> {
         let selector = selector.clamped();
         let series = self.series_to_read(&selector, after).await?;
         let waiting = Arc::clone(&self.caches.reads.0).acquire_owned();
-        let place = match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(Ok(place)) => place,
-            _ => return Err(busy()),
+        let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, waiting).await else {
+            return Err(busy());
         };
         Ok(SampleRead {
             link: Link {

@@ -30,17 +30,21 @@ async fn a_write_is_read_at_once_by_its_own_process_and_by_any_that_names_it() {
     listens(&store).await;
     listens(&other).await;
     let selector = selector(Some("api"), Some("cpu"), None);
-    for turn in 0..60_i64 {
+    for turn in 0..60_usize {
         // Each tenth turn a new series: its list is held by both.
         let name = named("api", "cpu", &format!("h{}", turn / 10));
         for store in [&store, &other] {
-            assert_eq!(values(store, &selector).await.len(), turn as usize % 60);
+            assert_eq!(values(store, &selector).await.len(), turn);
         }
-        let recorded = record(&store, batch(&name, [(at(-turn * 700), turn as f64)])).await;
+        let recorded = record(
+            &store,
+            batch(&name, [(at(-700 * i64::try_from(turn).unwrap()), 1.0)]),
+        )
+        .await;
         let own = values(&store, &selector).await;
-        assert_eq!(own.len() as i64, turn + 1, "turn {turn}: {own:?}");
+        assert_eq!(own.len(), turn + 1, "turn {turn}: {own:?}");
         let named = newest_after(&other, &selector, recorded.transaction).await;
-        assert_eq!(named.len() as i64, turn + 1, "turn {turn}");
+        assert_eq!(named.len(), turn + 1, "turn {turn}");
     }
 }
 

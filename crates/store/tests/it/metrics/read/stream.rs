@@ -143,7 +143,7 @@ async fn charts_of_many_series_stop_between_series() {
             loop {
                 match read.next().await {
                     Ok(Some(chart)) => {
-                        found.push((Arc::clone(&chart.series).id, chart.points.len()))
+                        found.push((Arc::clone(&chart.series).id, chart.points.len()));
                     }
                     Ok(None) => break,
                     Err(error) => return Err(error.code()),
