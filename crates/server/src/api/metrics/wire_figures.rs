@@ -1,7 +1,7 @@
 //! The shapes of calls that aggregate and compare series.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utxoiq_store::metrics::{
     Bucket, Degradation, Difference, TopSeries, Verified, degradation::Season,
@@ -48,7 +48,7 @@ pub enum IntervalName {
 }
 
 /// What the samples of a bucket amount to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AggregateBucket {
     /// Where the bucket begins.
     pub timestamp: DateTime<Utc>,
@@ -93,7 +93,7 @@ impl From<Bucket> for AggregateBucket {
 }
 
 /// Buckets that have samples, in order.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MetricAggregate {
     /// The service.
     pub service_name: String,
@@ -154,7 +154,7 @@ pub enum TopByName {
 }
 
 /// One of the greatest series.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TopMetricSeries {
     /// The series.
     #[serde(flatten)]
@@ -199,7 +199,7 @@ impl TopMetricSeries {
 }
 
 /// The greatest series.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TopMetrics {
     /// By which figure.
     pub by: String,
@@ -277,7 +277,7 @@ pub enum DirectionName {
 }
 
 /// A series that got worse, and the figures that say so.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DegradedSeries {
     /// The series.
     #[serde(flatten)]
@@ -293,7 +293,7 @@ pub struct DegradedSeries {
     /// The usual deviation.
     pub spread: f64,
     /// What it was compared with: the same hours of the `week`s or the `day`s before.
-    pub season: &'static str,
+    pub season: String,
     /// How many hours of the past were used.
     pub history_hours: usize,
     /// How many samples the window has.
@@ -311,8 +311,8 @@ impl From<Degradation> for DegradedSeries {
             z: figures.z,
             spread: figures.spread,
             season: match figures.season {
-                Season::Week => "week",
-                Season::Day => "day",
+                Season::Week => "week".to_owned(),
+                Season::Day => "day".to_owned(),
             },
             history_hours: figures.history_hours,
             count: figures.count,
@@ -321,7 +321,7 @@ impl From<Degradation> for DegradedSeries {
 }
 
 /// The series that got worse.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MetricDegradations {
     /// When it was read.
     pub as_of: DateTime<Utc>,
@@ -352,12 +352,12 @@ pub struct VerifyRequest {
 }
 
 /// A rollup that is not what its samples amount to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RollupDifference {
     /// The series.
     pub series_id: i32,
     /// The length of the bucket: hour, day or week.
-    pub interval: &'static str,
+    pub interval: String,
     /// Where it begins.
     pub bucket: DateTime<Utc>,
     /// How many samples the rollup says; null where it is missing.
@@ -370,7 +370,7 @@ impl From<Difference> for RollupDifference {
     fn from(difference: Difference) -> Self {
         Self {
             series_id: difference.series_id,
-            interval: difference.interval.as_str(),
+            interval: difference.interval.as_str().to_owned(),
             bucket: difference.bucket,
             stored_count: difference.stored_count,
             count: difference.count,
@@ -379,7 +379,7 @@ impl From<Difference> for RollupDifference {
 }
 
 /// What verifying a day found.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DayVerified {
     /// The day.
     pub day: NaiveDate,
