@@ -8,6 +8,7 @@
 
 mod dedicated;
 pub mod migrate;
+mod open;
 pub mod pool;
 pub mod roles;
 mod snapshot;
@@ -19,6 +20,7 @@ use tokio_postgres::{
 };
 
 pub use dedicated::Dedicated;
+pub use open::OpenTransaction;
 pub use pool::{Connection, Pool};
 pub use snapshot::{Snapshot, TransactionId};
 

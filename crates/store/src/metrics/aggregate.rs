@@ -10,14 +10,14 @@
 //!
 //! Whole buckets that are rolled up come as they are. Everything else is cut into *parts*: whole hours that are rolled up, and
 //! what is left of it, which is read as samples, those of each day by a statement of its own, so that no other day's
-//! partition is touched. Two round trips, as a rule.
+//! partition is touched. Two round trips, as a rule. Days that have no partition are not asked for.
 
 pub(super) mod extremes;
 mod parts;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use tokio_postgres::Row;
 
 use parts::{Marks, Parts};
@@ -32,7 +32,7 @@ use super::{
     summary::Summary,
 };
 use crate::{
-    db::{self, Connection},
+    db::{self, Connection, OpenTransaction},
     error::{Error, Result},
 };
 
@@ -130,6 +130,7 @@ impl Metrics<'_> {
         interval: Interval,
         now: DateTime<Utc>,
     ) -> Result<Aggregated> {
+        let selector = &selector.clamped();
         let (from, to) = (time(selector.from), time(selector.to));
         if from < to && (to - from).num_hours() / i64::from(interval.hours()) > MAX_BUCKETS {
             return Err(Error::invalid(
@@ -189,21 +190,22 @@ impl Metrics<'_> {
         interval: Interval,
     ) -> Result<Vec<Bucket>> {
         let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
-        let connection = self.pool.get().await?;
+        let open = OpenTransaction::on(self.pool.get().await?);
+        let connection = open.connection()?;
         let ids = [id];
         let figures: db::Params<'_> = &[&id, &interval.hours(), &inner, &inner_end];
         let (begun, state, rows) = tokio::join!(
             biased;
             connection.batch_execute(BEGIN),
-            read_state(&connection, &ids, from, to),
-            db::query(&connection, &queries::READ_FIGURES, figures),
+            read_state(connection, &ids, from, to),
+            db::query(connection, &queries::READ_FIGURES, figures),
         );
         begun?;
         let read = async {
             let marks = state?;
             let parts = Parts::of(&ids, from, to, interval, &marks);
             let mut merged = BTreeMap::new();
-            for ((_, start), summary) in read_parts(&connection, &parts, interval).await? {
+            for ((_, start), summary) in read_parts(connection, &parts, interval).await? {
                 merge_into(&mut merged, start, summary);
             }
             let mut buckets: BTreeMap<DateTime<Utc>, Bucket> = BTreeMap::new();
@@ -221,7 +223,7 @@ impl Metrics<'_> {
             Ok(buckets.into_values().collect())
         };
         let buckets = read.await;
-        end_read(&connection, buckets).await
+        open.end(buckets).await
     }
 
     /// Each series for itself, with everything that can be merged.
@@ -233,15 +235,15 @@ impl Metrics<'_> {
         interval: Interval,
     ) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
         let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
-        let connection = self.pool.get().await?;
-        connection.batch_execute(BEGIN).await?;
+        let open = OpenTransaction::begin(self.pool, BEGIN).await?;
+        let connection = open.connection()?;
         let read = async {
-            let marks = read_state(&connection, ids, from, to).await?;
+            let marks = read_state(connection, ids, from, to).await?;
             let parts = Parts::of(ids, from, to, interval, &marks);
-            let mut summaries = read_parts(&connection, &parts, interval).await?;
+            let mut summaries = read_parts(connection, &parts, interval).await?;
             if inner < inner_end {
                 let ranges: Vec<_> = ids.iter().map(|id| (*id, inner, inner_end)).collect();
-                for rollup in read_rollups(&connection, interval, &ranges).await? {
+                for rollup in read_rollups(connection, interval, &ranges).await? {
                     if parts.is_whole(rollup.series_id, rollup.bucket) {
                         summaries.insert((rollup.series_id, rollup.bucket), rollup.summary);
                     }
@@ -250,19 +252,12 @@ impl Metrics<'_> {
             Ok(summaries)
         };
         let summaries = read.await;
-        end_read(&connection, summaries).await
+        open.end(summaries).await
     }
 }
 
 /// State, marks, rollups and samples are read in one snapshot.
 const BEGIN: &str = "begin isolation level repeatable read read only";
-
-async fn end_read<T>(connection: &Connection, outcome: Result<T>) -> Result<T> {
-    let ended = connection.batch_execute("commit").await;
-    let value = outcome?;
-    ended?;
-    Ok(value)
-}
 
 fn merge_into<K: Ord>(merged: &mut BTreeMap<K, Summary>, place: K, summary: Summary) {
     match merged.entry(place) {
@@ -282,18 +277,31 @@ async fn read_state(
 ) -> Result<Marks> {
     let since = Interval::Hour.floor(from);
     let params: db::Params<'_> = &[&ids, &since, &to];
-    let (state, marks) = tokio::join!(
+    let (first, last) = (from.date_naive(), to.date_naive());
+    let days: db::Params<'_> = &[&first, &last];
+    let (state, marks, days) = tokio::join!(
         biased;
         db::query_one(connection, &queries::READ_STATE, &[]),
         db::query(connection, &queries::READ_MARKS, params),
+        db::query(connection, &queries::READ_DAYS, days),
     );
     let hours = marks?
         .iter()
         .map(|row| Ok((row.try_get("series_id")?, row.try_get("hour")?)))
         .collect::<Result<_>>()?;
+    let days = days?
+        .iter()
+        .map(|row| {
+            Ok(row
+                .try_get::<_, NaiveDate>("day")?
+                .and_time(NaiveTime::MIN)
+                .and_utc())
+        })
+        .collect::<Result<_>>()?;
     Ok(Marks {
         rolled_before: state?.try_get("rolled_before")?,
         hours,
+        days,
     })
 }
 

@@ -22,9 +22,6 @@ use crate::{
 /// How often making a day is tried.
 const ATTEMPTS: u32 = 50;
 
-/// The longest that one try waits for a lock.
-const LOCK_TIMEOUT: &str = "begin; set local lock_timeout = '200ms'";
-
 /// The state that the function in the database raises for a day whose samples are archived.
 const ARCHIVED: &str = "UT001";
 
@@ -72,11 +69,8 @@ pub(super) async fn make(
 }
 
 async fn try_to_make(connection: &Connection, day: NaiveDate, now: DateTime<Utc>) -> Result<bool> {
-    connection.batch_execute(LOCK_TIMEOUT).await?;
-    let made = db::query_one(connection, &queries::MAKE_DAY, &[&day, &now]).await;
-    let end = if made.is_ok() { "commit" } else { "rollback" };
-    connection.batch_execute(end).await?;
-    Ok(made?.try_get("made")?)
+    let made = db::query_one(connection, &queries::MAKE_DAY, &[&day, &now]).await?;
+    Ok(made.try_get("made")?)
 }
 
 fn is_for_now(error: &Error) -> bool {

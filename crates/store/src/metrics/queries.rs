@@ -61,4 +61,5 @@ pub const ALL: &[&Statement] = &[
     &READ_STATISTIC,
     &TOP,
     &READ_EXTREMES,
+    &READ_DAYS,
 ];

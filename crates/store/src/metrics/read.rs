@@ -69,7 +69,7 @@ pub struct Selector {
 
 impl Selector {
     /// The same within the time that samples can have.
-    fn clamped(&self) -> Self {
+    pub(super) fn clamped(&self) -> Self {
         Self {
             from: self.from.clamp(FIRST, END),
             to: self.to.clamp(FIRST, END),

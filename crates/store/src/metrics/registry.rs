@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::MetricsSettings,
-    db::{self, Connection, Pool},
+    db::{self, Connection, OpenTransaction, Pool},
     error::Result,
 };
 
@@ -161,8 +161,10 @@ impl Registry {
                 .or_default()
                 .push(at);
         }
+        // One at a time: who holds a connection and waits for another may wait for ever.
+        drop(connection);
         for (service, wanted) in services {
-            self.make(&connection, service, names, &wanted, &mut found, now)
+            self.make(pool, service, names, &wanted, &mut found, now)
                 .await?;
         }
         self.remember(&identity, names, &found);
@@ -214,38 +216,44 @@ impl Registry {
     /// Makes what a service has room for, and refuses the rest.
     async fn make(
         &self,
-        connection: &Connection,
+        pool: &Pool,
         service: &str,
         names: &[SeriesName],
         wanted: &[usize],
         found: &mut [Option<Numbered>],
         now: DateTime<Utc>,
     ) -> Result<()> {
-        connection.batch_execute("begin").await?;
-        let made = self
-            .make_in_tx(connection, service, names, wanted, now)
-            .await;
-        let end = if made.is_ok() { "commit" } else { "rollback" };
-        connection.batch_execute(end).await?;
-        let refusal = if made? {
+        let open = OpenTransaction::begin(pool, "begin").await?;
+        let connection = open.connection()?;
+        let made = async {
+            let is_made = self
+                .make_in_tx(connection, service, names, wanted, now)
+                .await?;
             for part in wanted.chunks(AT_ONCE) {
                 self.find(connection, names, part, found).await?;
             }
             if wanted.iter().all(|at| found[*at].is_some()) {
-                return Ok(());
+                return Ok(None);
             }
-            rejected(
-                self.why_full(connection, service).await?,
-                Reason::TooManySeries,
-            )
-        } else {
-            let max = self.max_services;
-            rejected(
-                format!(
-                    "there are {max} services already: check what the sender calls itself, or raise metrics.max_services"
-                ),
-                Reason::TooManyServices,
-            )
+            let refusal = if is_made {
+                rejected(
+                    self.why_full(connection, service).await?,
+                    Reason::TooManySeries,
+                )
+            } else {
+                let max = self.max_services;
+                rejected(
+                    format!(
+                        "there are {max} services already: check what the sender calls itself, or raise metrics.max_services"
+                    ),
+                    Reason::TooManyServices,
+                )
+            };
+            Ok(Some(refusal))
+        };
+        let made = made.await;
+        let Some(refusal) = open.end(made).await? else {
+            return Ok(());
         };
         self.note_full(service, &refusal, now);
         for at in wanted {

@@ -147,17 +147,6 @@ async fn lock_state(connection: &Connection) -> Result<Option<State>> {
     }))
 }
 
-/// Ends a transaction: commits what succeeded.
-async fn end_tx<T>(connection: &Connection, outcome: Result<T>) -> Result<T> {
-    if outcome.is_ok() {
-        connection.batch_execute("commit").await?;
-    } else {
-        // The first failure is the one to tell.
-        let _ = connection.batch_execute("rollback").await;
-    }
-    outcome
-}
-
 impl Metrics<'_> {
     /// Makes what rollups can be made now: closes hours that are over, rolls up closed ones, and again those that were
     /// written into later. Each step is a transaction; at most `steps` of them, so that whoever asks can be stopped.

@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{BEGIN, end_read, parts::Parts, read_state};
+use super::{BEGIN, parts::Parts, read_state};
 use crate::{
-    db::{self, Connection, Pool},
+    db::{self, Connection, OpenTransaction, Pool},
     error::Result,
     metrics::{cached::time, chart::Chart, copy::Copied, queries, rollup::Interval},
 };
@@ -18,10 +18,9 @@ pub(in crate::metrics) async fn chart(
     to: i64,
     points: usize,
 ) -> Result<Vec<(i64, f64)>> {
-    let connection = pool.get().await?;
-    connection.batch_execute(BEGIN).await?;
-    let drawn = draw(&connection, id, from, to, points).await;
-    end_read(&connection, drawn).await
+    let open = OpenTransaction::begin(pool, BEGIN).await?;
+    let drawn = draw(open.connection()?, id, from, to, points).await;
+    open.end(drawn).await
 }
 
 async fn draw(

@@ -11,6 +11,8 @@ use crate::metrics::{queries::Part, rollup::Interval};
 pub(super) struct Marks {
     pub rolled_before: DateTime<Utc>,
     pub hours: BTreeSet<(i32, DateTime<Utc>)>,
+    /// The beginnings of the days that have samples.
+    pub days: BTreeSet<DateTime<Utc>>,
 }
 
 impl Marks {
@@ -29,7 +31,7 @@ impl Marks {
 pub(super) struct Parts {
     /// Ranges of whole hours that are rolled up; hours among them that are marked are not to be used.
     pub hours: Vec<Part>,
-    /// What is to be read as samples, no part of it beyond an hour.
+    /// What is to be read as samples, no part of it beyond a day and a bucket.
     pub samples: Vec<Part>,
     pub marks: Marks,
     interval: Interval,
@@ -106,13 +108,20 @@ impl Parts {
         self.sample(id, last, to);
     }
 
-    /// By the hour: a part lies in one bucket, whatever the interval.
+    /// By the bucket and the day: a part lies in one of each. Days without samples are passed over, however many there are.
     fn sample(&mut self, id: i32, from: DateTime<Utc>, to: DateTime<Utc>) {
-        let mut since = from;
-        while since < to {
-            let until = Interval::Hour.end(Interval::Hour.floor(since)).min(to);
-            self.samples.push((id, since, until));
-            since = until;
+        if from >= to {
+            return;
+        }
+        let days = self.marks.days.range(Interval::Day.floor(from)..to);
+        for day in days {
+            let end = Interval::Day.end(*day).min(to);
+            let mut since = from.max(*day);
+            while since < end {
+                let until = self.interval.end(self.interval.floor(since)).min(end);
+                self.samples.push((id, since, until));
+                since = until;
+            }
         }
     }
 
@@ -149,7 +158,8 @@ mod tests {
             let interval = Interval::ALL[which];
             let (from, to, rolled) = (at(from), at(from + length), at(rolled * 60));
             let hours = marked.iter().map(|hour| (1, at(hour * 60))).collect();
-            let marks = Marks { rolled_before: rolled, hours };
+            let days = (0..60).map(|day| at(day * 1_440)).collect();
+            let marks = Marks { rolled_before: rolled, hours, days };
             let parts = Parts::of(&[1], from, to, interval, &marks);
             let mut minute = from;
             while minute < to {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Interval, end_tx, lock_state,
+    Interval, lock_state,
     rows::{self, Place, Rollup},
-    turn::merged,
+    turn::{BEGIN, merged},
 };
 use crate::{
-    db::{self, Connection},
+    db::{self, Connection, OpenTransaction},
     error::Result,
     metrics::{Metrics, copy::Copied, queries, summary::Summary},
 };
@@ -23,12 +23,9 @@ type Bucket = (i32, DateTime<Utc>);
 
 /// Rolls some marked hours up again; gives how many hours of series that were.
 pub(super) async fn fold_some(metrics: &Metrics<'_>) -> Result<u64> {
-    let connection = metrics.pool.get().await?;
-    connection
-        .batch_execute("begin; set local statement_timeout = '600s'")
-        .await?;
-    let folded = fold_in_tx(&connection).await;
-    end_tx(&connection, folded).await
+    let open = OpenTransaction::begin(metrics.pool, BEGIN).await?;
+    let folded = fold_in_tx(open.connection()?).await;
+    open.end(folded).await
 }
 
 async fn fold_in_tx(connection: &Connection) -> Result<u64> {

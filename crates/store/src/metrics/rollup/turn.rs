@@ -3,11 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Interval, State, end_tx, lock_state,
+    Interval, State, lock_state,
     rows::{self, Rollup},
 };
 use crate::{
-    db::{self, Connection},
+    db::{self, Connection, OpenTransaction},
     error::Result,
     metrics::{Metrics, cached::time, copy::Copied, queries, summary::Summary},
 };
@@ -19,16 +19,15 @@ const SERIES_AT_ONCE: i64 = 500;
 const ROLLUPS_AT_ONCE: usize = 2_000;
 
 /// The longest that a statement of the roller may take, in milliseconds: it may read a day of every series.
-const BEGIN: &str = "begin; set local statement_timeout = '600s'";
+pub(super) const BEGIN: &str = "begin; set local statement_timeout = '600s'";
 
 /// Closes the hours that are over, once what was closed before is rolled up; says whether it did.
 pub(super) async fn close(metrics: &Metrics<'_>, now: DateTime<Utc>) -> Result<bool> {
     let closing = TimeDelta::try_seconds(metrics.settings.closing_seconds).unwrap_or_default();
     let target = Interval::Hour.floor(now.checked_sub_signed(closing).unwrap_or(now));
-    let connection = metrics.pool.get().await?;
-    connection.batch_execute(BEGIN).await?;
-    let closed = close_in_tx(&connection, target).await;
-    end_tx(&connection, closed).await
+    let open = OpenTransaction::begin(metrics.pool, BEGIN).await?;
+    let closed = close_in_tx(open.connection()?, target).await;
+    open.end(closed).await
 }
 
 async fn close_in_tx(connection: &Connection, target: DateTime<Utc>) -> Result<bool> {
@@ -64,10 +63,9 @@ async fn is_of_this_cluster(connection: &Connection) -> Result<bool> {
 
 /// Rolls up the next day, or hour where the day is not over; gives how many hours that were.
 pub(super) async fn roll_next(metrics: &Metrics<'_>) -> Result<u64> {
-    let connection = metrics.pool.get().await?;
-    connection.batch_execute(BEGIN).await?;
-    let rolled = roll_in_tx(metrics, &connection).await;
-    end_tx(&connection, rolled).await
+    let open = OpenTransaction::begin(metrics.pool, BEGIN).await?;
+    let rolled = roll_in_tx(metrics, open.connection()?).await;
+    open.end(rolled).await
 }
 
 async fn roll_in_tx(metrics: &Metrics<'_>, connection: &Connection) -> Result<u64> {
@@ -93,8 +91,9 @@ async fn roll_in_tx(metrics: &Metrics<'_>, connection: &Connection) -> Result<u6
     };
     let to = interval.end(from);
     // Read by a connection of its own: this one writes meanwhile, and holds the lock.
-    let reader = metrics.pool.get().await?;
-    roll_range(connection, &reader, from, to, is_whole_day).await?;
+    let reader = OpenTransaction::begin(metrics.pool, BEGIN).await?;
+    let copied = roll_range(connection, reader.connection()?, from, to, is_whole_day).await;
+    reader.end(copied).await?;
     if to == Interval::Day.floor(to) {
         if !is_whole_day {
             merge(
@@ -129,18 +128,6 @@ fn begin(state: &State) -> DateTime<Utc> {
 
 /// Rolls up the hours of a range, and the range itself where it is a day.
 async fn roll_range(
-    writer: &Connection,
-    reader: &Connection,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    is_whole_day: bool,
-) -> Result<()> {
-    reader.batch_execute(BEGIN).await?;
-    let copied = copy_range(writer, reader, from, to, is_whole_day).await;
-    end_tx(reader, copied).await
-}
-
-async fn copy_range(
     writer: &Connection,
     reader: &Connection,
     from: DateTime<Utc>,

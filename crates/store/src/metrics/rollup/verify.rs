@@ -11,19 +11,23 @@ use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::{
-    Interval, end_tx, fold,
+    Interval, fold,
     rows::{Place, Rollup},
     turn::merged,
 };
 use crate::{
     clock::uuid_at,
-    db::{self, Connection},
+    db::{self, Connection, OpenTransaction},
     error::{Error, Result},
     metrics::{Metrics, cached::time, copy::Copied, queries, summary::Summary},
 };
 
 /// How many series are compared at once: what is in memory is their day.
 const SERIES_AT_ONCE: i32 = 200;
+
+/// Everything of a day is compared in one snapshot.
+const BEGIN_READING: &str =
+    "begin isolation level repeatable read read only; set local statement_timeout = '600s'";
 
 /// The most differences that are named.
 const NAMED: usize = 100;
@@ -77,30 +81,23 @@ impl Metrics<'_> {
         now: DateTime<Utc>,
     ) -> Result<Verified> {
         let name = uuid_at(now);
-        let connection = self.pool.get().await?;
-        self.begin_verifying(&connection, day, name).await?;
-        connection
-            .batch_execute("begin isolation level repeatable read read only; set local statement_timeout = '600s'; set local plan_cache_mode = force_custom_plan")
-            .await?;
-        let compared = compare(&connection, day).await;
-        let mut verified = end_tx(&connection, compared).await?;
+        self.begin_verifying(day, name).await?;
+        let open = OpenTransaction::begin(self.pool, BEGIN_READING).await?;
+        let compared = compare(open.connection()?, day).await;
+        let mut verified = open.end(compared).await?;
         if verified.differing == 0 && verified.waiting == 0 {
+            let connection = self.pool.get().await?;
             let ended =
                 db::execute(&connection, &queries::END_VERIFYING, &[&day, &name, &now]).await?;
             verified.is_verified = ended == 1;
         } else if repair && verified.differing > 0 {
-            drop(connection);
             verified.is_repaired = self.repair(&verified).await?;
         }
         Ok(verified)
     }
 
-    async fn begin_verifying(
-        &self,
-        connection: &Connection,
-        day: NaiveDate,
-        name: Uuid,
-    ) -> Result<()> {
+    async fn begin_verifying(&self, day: NaiveDate, name: Uuid) -> Result<()> {
+        let connection = &self.pool.get().await?;
         let rolled: DateTime<Utc> = db::query_one(connection, &queries::READ_STATE, &[])
             .await?
             .try_get("rolled_before")?;
