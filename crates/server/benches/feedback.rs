@@ -24,19 +24,14 @@ mod database;
 mod measure;
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/service.rs"]
+mod service;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Bytes, http::header, routing::get};
-use tokio::{net::TcpListener, sync::Mutex};
-use utxoiq_store::{
-    Store,
-    db::Pool,
-    schedule::Scheduler,
-    token::{NewToken, Scope, Tokens},
-    worker,
-};
-use utxoiq_store_server::{AppState, serve};
+use axum::body::Bytes;
+use tokio::sync::Mutex;
+use utxoiq_store::Store;
 use utxoiq_store_testkit::RedisServer;
 
 use database::TestDb;
@@ -58,14 +53,14 @@ async fn main() {
     let redis = RedisServer::start().await;
     let store = Store::open(db.settings_with(&[("REDIS_URL", &redis.url())])).unwrap();
     rate(&store).await;
-    let ours = our_service(&store).await;
-    let token = token(&db, &store).await;
+    let ours = service::ours(&store).await;
+    let token = service::token(&db, &store).await;
     let request = format!(
         "GET /api/v1/feedback/stats?insight_id=insight-1 HTTP/1.1\r\nHost: {ours}\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
     let answer = warm(ours, &request).await;
     println!("the answer: {}", String::from_utf8_lossy(&answer));
-    let constant = constant_service(answer).await;
+    let constant = service::constant(answer).await;
     options.announce("a constant answer");
     let comparison = compare(
         &options,
@@ -94,38 +89,6 @@ async fn rate(store: &Store) {
     }
 }
 
-async fn our_service(store: &Store) -> SocketAddr {
-    let scheduler = Scheduler::new(
-        store.pool().clone(),
-        store.clock(),
-        worker::tasks(store),
-        store.config().schedule.clone(),
-        "bench",
-    );
-    let state = AppState::new(store.clone(), scheduler.unwrap());
-    while state.readiness.admit().is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let (listener, address) = listen().await;
-    tokio::spawn(serve(listener, state, std::future::pending()));
-    address
-}
-
-/// A bare axum service with one handler.
-async fn constant_service(answer: Bytes) -> SocketAddr {
-    let (listener, address) = listen().await;
-    let handler = get(async move || ([(header::CONTENT_TYPE, "application/json")], answer.clone()));
-    let router = Router::new().route("/api/v1/feedback/stats", handler);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}
-
-async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
 /// Asks until the process answers from its own memory.
 async fn warm(address: SocketAddr, request: &str) -> Bytes {
     let mut client = RawClient::connect(address).await;
@@ -150,19 +113,4 @@ async fn ask(options: &Options, address: SocketAddr, request: &str) -> Sample {
         }
     })
     .await
-}
-
-/// A token that may read statistics; made by an administrator, as always.
-async fn token(db: &TestDb, store: &Store) -> String {
-    let config = db.settings_with(&[("DATABASE_URL", &db.admin_url())]);
-    let pool = Pool::open(&config.database).unwrap();
-    let new = NewToken {
-        name: "bench".into(),
-        subject: None,
-        scopes: [Scope::StatsRead].into(),
-        expires_at: None,
-        created_by: "bench".into(),
-    };
-    let (_, secret) = Tokens::new(&pool).create(new, store.now()).await.unwrap();
-    secret.expose().to_owned()
 }

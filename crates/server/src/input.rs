@@ -159,7 +159,10 @@ impl Input {
             return;
         }
         let field = format!("{}{field}", self.prefix);
-        self.errors.push(FieldError::new(field, message));
+        // Also where it is read twice, a field is named once.
+        if self.errors.iter().all(|known| known.field != field) {
+            self.errors.push(FieldError::new(field, message));
+        }
     }
 
     /// Takes over the errors of another part of the same request, so that one `finish` tells all.

@@ -17,7 +17,7 @@ impl RawClient {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
-            buffer: vec![0; 64 * 1024],
+            buffer: vec![0; 2 * 1024 * 1024],
         }
     }
 

@@ -1,5 +1,5 @@
-//! The platform's recorded calls, replayed in order: here those of backfill (`recorded_backfill.json`), in [`feedback`] the
-//! others.
+//! The platform's recorded calls, replayed in order: here those of backfill (`recorded_backfill.json`), in [`feedback`] and
+//! [`metrics`] the others.
 //!
 //! A call is answered as it was recorded: the status, and for a success the names of all fields, the types of their
 //! values, and the values themselves, but for ids, which are mapped, and times, which are shifted. Where the recorded
@@ -11,6 +11,7 @@
 //! is what the recorded calls make it. Each way in which it may have come about is tested beside.
 
 mod feedback;
+mod metrics;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,6 +12,7 @@
 //! what is left of it, which is read as samples, those of each day by a statement of its own, so that no other day's
 //! partition is touched. Two round trips, as a rule.
 
+pub(super) mod extremes;
 mod parts;
 
 use std::collections::BTreeMap;

@@ -60,4 +60,5 @@ pub const ALL: &[&Statement] = &[
     &READ_FIGURES,
     &READ_STATISTIC,
     &TOP,
+    &READ_EXTREMES,
 ];

@@ -3,6 +3,7 @@
 mod aggregate;
 mod days;
 mod intake;
+mod read;
 mod rollup;
 
 use std::collections::BTreeMap;

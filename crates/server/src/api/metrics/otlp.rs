@@ -92,7 +92,9 @@ fn decode(body: &[u8], encoding: Encoding) -> ApiResult<ExportMetricsServiceRequ
     let messages = match encoding {
         Encoding::Protobuf => protobuf::count(&proto::REQUEST, body, MAX_MESSAGES)
             .map_err(|protobuf::Torn| torn("it is cut off or no protocol buffer"))?,
-        Encoding::Json => body.iter().filter(|byte| **byte == b'{').count(),
+        Encoding::Json => body
+            .iter()
+            .fold(0, |braces, byte| braces + usize::from(*byte == b'{')),
     };
     if messages > MAX_MESSAGES {
         return Err(map::too_many());
@@ -114,7 +116,7 @@ fn answer(written: &Written, encoding: Encoding) -> Response {
     let partial = rejected > 0 || !message.is_empty();
     let (content_type, body) = match encoding {
         Encoding::Protobuf => {
-            let partial_success = partial.then(|| ExportMetricsPartialSuccess {
+            let partial_success = partial.then_some(ExportMetricsPartialSuccess {
                 rejected_data_points: rejected,
                 error_message: message,
             });

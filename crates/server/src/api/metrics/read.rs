@@ -25,7 +25,7 @@ use crate::{input::Input, routes::Routes};
 const MAX_CURSOR: usize = 32;
 
 /// The longest condition on labels.
-const MAX_LABELS: usize = 20_000;
+const MAX_LABELS: usize = 2_000;
 
 /// Adds the calls.
 pub fn add(routes: Routes) -> Routes {

@@ -159,7 +159,7 @@ impl Shared {
 }
 
 /// About how many bytes a sample is long in an answer.
-const BYTES_OF_ONE: usize = 280;
+pub const BYTES_OF_ONE: usize = 280;
 
 /// Samples as the contract shows them, each with what became of it; an array, or the only one of them.
 pub fn write(

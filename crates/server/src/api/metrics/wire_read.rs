@@ -47,7 +47,7 @@ pub struct SamplesQuery {
     unit: Option<String>,
     /// Only with all of these labels, whatever others they have: `host=a,region=b`. A `,`, `=` or `\` in a name or a value is
     /// written with a `\` before it.
-    #[param(min_length = 1, max_length = 20_000)]
+    #[param(min_length = 1, max_length = 2_000)]
     labels: Option<String>,
     /// From this time on.
     start_time: DateTime<Utc>,
@@ -109,7 +109,7 @@ pub struct SeriesQuery {
     #[param(min_length = 0, max_length = 63)]
     unit: Option<String>,
     /// Only with all of these labels, as where samples are read.
-    #[param(min_length = 1, max_length = 20_000)]
+    #[param(min_length = 1, max_length = 2_000)]
     labels: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1_000, default = 100)]

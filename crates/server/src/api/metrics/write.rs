@@ -24,6 +24,7 @@ use utxoiq_store::{
 };
 
 use super::{
+    body::aside,
     records,
     wire::{self, Metric, NewMetric},
 };
@@ -131,10 +132,8 @@ async fn record_one(
 ) -> ApiResult<Response> {
     let key = key_of(request.headers());
     let body = input::json_bytes(request, &state).await?;
-    let batch = match fast::one(&body, Lengths::CONTRACT) {
-        Some(batch) => batch,
-        None => general::one(&body, Lengths::CONTRACT)?,
-    };
+    let batch = fast::one(&body, Lengths::CONTRACT)
+        .map_or_else(|| general::one(&body, Lengths::CONTRACT), Ok)?;
     let key = request_key(key?, caller.token_id.to_string(), &body);
     record(&state, batch, key, false).await
 }
@@ -146,10 +145,12 @@ async fn record_batch(
 ) -> ApiResult<Response> {
     let key = key_of(request.headers());
     let body = input::json_bytes(request, &state).await?;
-    let batch = match fast::batch(&body, Lengths::CONTRACT, MAX_BATCH) {
-        Some(batch) => batch,
-        None => general::batch(&body, Lengths::CONTRACT, MAX_BATCH)?,
-    };
+    let bytes = body.clone();
+    let batch = aside(body.len(), move || {
+        fast::batch(&bytes, Lengths::CONTRACT, MAX_BATCH)
+            .map_or_else(|| general::batch(&bytes, Lengths::CONTRACT, MAX_BATCH), Ok)
+    })
+    .await?;
     let key = request_key(key?, caller.token_id.to_string(), &body);
     record(&state, batch, key, true).await
 }
@@ -173,9 +174,16 @@ async fn record(
         recording.record(batch, Accept::Whole, key, now).await?
     };
     refuse_rejected(&recorded, as_array)?;
-    let json = wire::write(&names, &sent, &recorded.samples, as_array)
-        .map_err(|error| Error::internal("samples cannot be written").with_source(error))?;
-    Ok(versioned(ready_json(json.into()), recorded.transaction))
+    let version = recorded.transaction;
+    let about = sent.len() * wire::BYTES_OF_ONE;
+    let json = aside(about, move || {
+        wire::write(&names, &sent, &recorded.samples, as_array).map_err(|error| {
+            Error::internal("samples cannot be written")
+                .with_source(error)
+                .into()
+        })
+    });
+    Ok(versioned(ready_json(json.await?.into()), version))
 }
 
 /// With a rejection in it, nothing of a batch was stored: every rejected field is named.

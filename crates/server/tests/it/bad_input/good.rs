@@ -96,6 +96,10 @@ impl Jobs {
         let admin = live.db.admin().await;
         let fill = format!("update backfill_jobs set covered = '{{[0,100)}}' where id = '{whole}'");
         admin.batch_execute(&fill).await.unwrap();
+        // A day without samples, rolled up.
+        let day = "select metric_make_day('2026-01-01', '2026-01-01');
+                   update metric_rollup_state set rolled_before = '2026-01-03', closing_before = '2026-01-03'";
+        admin.batch_execute(day).await.unwrap();
         let script = format!("{kind} 1/2 %");
         let first = i64::try_from(index).unwrap() * 1_000;
         let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
@@ -175,7 +179,14 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/feedback/") {
         return feedback(method, call, jobs);
     }
-    if let Some(good) = metrics(path) {
+    if method == "get"
+        && let Some(good) = metrics_read(path)
+    {
+        return Some(good);
+    }
+    if method == "post"
+        && let Some(good) = metrics(path)
+    {
         return Some(good);
     }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
@@ -272,6 +283,10 @@ fn metrics(path: &str) -> Option<Good> {
         match path.strip_prefix("/api/v1/monitoring/").unwrap_or(path) {
             "metrics" => body("k-1", sample),
             "metrics/batch" => body("k-2", json!([sample])),
+            "metrics/verify" => Good {
+                body: json!({"day": "2026-01-01", "repair": false}),
+                ..Good::default()
+            },
             "metrics/import" => document("application/x-ndjson", sample.to_string().as_bytes()),
             // An empty message is a whole one; in snappy, nothing is its length.
             "/v1/metrics" => document("application/x-protobuf", b""),
@@ -279,6 +294,61 @@ fn metrics(path: &str) -> Option<Good> {
             _ => return None,
         },
     )
+}
+
+fn metrics_read(path: &str) -> Option<Good> {
+    let series = [
+        ("service_name", "web"),
+        ("metric_type", "cpu"),
+        ("unit", "percent"),
+        ("labels", "host=h"),
+    ];
+    let times = [
+        ("start_time", "2026-01-01T00:00:00Z"),
+        ("end_time", "2026-01-02T00:00:00"),
+    ];
+    let (limit, offset) = (("limit", "5"), ("offset", "0"));
+    let good = |query: &[&[(&'static str, &str)]], headers: &[(&'static str, &'static str)]| Good {
+        query: query
+            .concat()
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect(),
+        headers: headers.to_vec(),
+        ..Good::default()
+    };
+    Some(match path.strip_prefix("/api/v1/monitoring/metrics")? {
+        "" => good(
+            &[&series, &times, &[limit, offset]],
+            &[("Store-Version", "1")],
+        ),
+        "/samples" => good(
+            &[&series, &times, &[("format", "ndjson"), ("points", "10")]],
+            &[],
+        ),
+        "/series" => good(&[&series, &[limit]], &[]),
+        "/aggregate" => good(&[&series, &times, &[("interval", "day")]], &[]),
+        "/degradations" => good(
+            &[
+                &series,
+                &[
+                    ("hours", "24"),
+                    ("end_time", "2026-01-02T00:00:00Z"),
+                    ("statistic", "p95"),
+                    ("direction", "both"),
+                    ("threshold", "3.5"),
+                    ("min_change", "0.1"),
+                ],
+            ],
+            &[],
+        ),
+        "/top" => good(
+            &[&series[..2], &[("by", "max"), ("hours", "24"), limit]],
+            &[],
+        ),
+        "/services" => good(&[&[limit, ("after", "web")]], &[]),
+        _ => return None,
+    })
 }
 
 fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     good::Good,
-    values::{Named, of, parameter_values},
+    values::{Kind, Named, of, parameter_values},
 };
 use crate::live::{encode, fill};
 
@@ -284,18 +284,20 @@ pub fn bad_parameters(
             .collect();
         let with = |pair: &str| format!("{path}?{}", [&others[..], &[pair]].concat().join("&"));
         let mut values = parameter_values(&parameter.kind);
-        values.extend([String::new(), "%20".to_owned(), "+".to_owned()]);
+        // Of some things the name may be empty, and is then asked for so.
+        let may_be_empty = matches!(parameter.kind, Kind::Text { min: 0, .. });
+        if !may_be_empty {
+            values.extend([String::new(), "%20".to_owned(), "+".to_owned()]);
+        }
         values.extend(TORN.map(str::to_owned));
         for raw in values {
             let pair = format!("{name}={raw}");
             all.push(invalid(shown(pair.as_bytes()), &with(&pair), body(), name));
         }
-        all.push(invalid(
-            format!("{name} without ="),
-            &with(name),
-            body(),
-            name,
-        ));
+        if !may_be_empty {
+            let what = format!("{name} without =");
+            all.push(invalid(what, &with(name), body(), name));
+        }
         for pair in ["%ff=1", "%=1", "%zz"] {
             all.push(invalid(
                 pair.to_owned(),

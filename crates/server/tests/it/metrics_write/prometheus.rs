@@ -101,6 +101,7 @@ async fn kept_by_prometheus(
         let mut take = |name: &str| labels.remove(name).unwrap().as_str().unwrap().to_owned();
         let (name, job) = (take("__name__"), take("job"));
         for sample in series["values"].as_array().unwrap() {
+            #[allow(clippy::cast_possible_truncation, reason = "a time in this century")]
             let millis = (sample[0].as_f64().unwrap() * 1_000.0).round() as i64;
             let value = sample[1]
                 .as_str()

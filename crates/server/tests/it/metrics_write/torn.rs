@@ -23,7 +23,18 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
+/// Path, content type, encoding, body; status, code.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Vec<u8>,
+    u16,
+    &'static str,
+);
+
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table of requests")]
 async fn nothing_torn_or_too_large_fails_us_or_is_stored() {
     let live = Live::new(&[]).await;
     let bomb = vec![b' '; 10_000_000];
@@ -39,7 +50,7 @@ async fn nothing_torn_or_too_large_fails_us_or_is_stored() {
             )
         })
         .collect();
-    let cases: Vec<(&str, &str, &str, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case> = vec![
         (ONE, "application/json", "", bomb.clone(), 413, "too_large"),
         (
             ONE,
@@ -350,4 +361,38 @@ async fn what_is_right_of_a_remote_write_is_stored_and_the_rest_is_told() {
         .collect();
     let one = |value| ("node".to_owned(), "up".to_owned(), value);
     assert_eq!(values, [one(1.0), one(3.0)]);
+}
+
+#[tokio::test]
+async fn of_100_000_label_sets_as_many_become_series_as_may() {
+    let limits = [
+        ("UTXOIQ_STORE_METRICS__MAX_SERIES_PER_SERVICE", "1000"),
+        ("UTXOIQ_STORE_SERVER__MAX_BODY_BYTES", "8388608"),
+    ];
+    let live = Live::new(&limits).await;
+    let now = ago(5).timestamp_millis();
+    let sets: Vec<u8> = (0..100_000)
+        .flat_map(|n: i32| {
+            let number = n.to_string();
+            series(&[("__name__", "a"), ("n", &number)], &[(1.0, now)])
+        })
+        .collect();
+    let refused = answer(typed(&live, WRITE, PROTOBUF, "snappy", snappy(&sets))).await;
+    assert_eq!(refused.problem(400), "partly_refused");
+    let body = refused.json();
+    assert_eq!(body["stored"], 1_000, "{body}");
+    assert_eq!(body["rejected"][0]["reason"], "too_many_series");
+    assert_eq!(body["rejected"][0]["count"], 99_000);
+    assert_eq!(count(&live).await, 1_000);
+    let admin = live.db.admin().await;
+    let made = admin
+        .query_one("select count(*) from metric_series", &[])
+        .await;
+    assert_eq!(made.unwrap().get::<_, i64>(0), 1_000);
+    // What may be is still taken.
+    let known = series(&[("__name__", "a"), ("n", "7")], &[(2.0, now + 1)]);
+    let other = series(&[("__name__", "a"), ("job", "b")], &[(2.0, now + 1)]);
+    let taken = [known, other].concat();
+    let taken = answer(typed(&live, WRITE, PROTOBUF, "snappy", snappy(&taken))).await;
+    assert_eq!(taken.status, 204, "{taken:?}");
 }

@@ -409,3 +409,22 @@ pub const TOP: Statement = Statement {
         ("p95", Type::FLOAT8),
     ],
 };
+
+/// The extremes and the last sample of each hour of a series, from `$2` and before `$3`.
+pub const READ_EXTREMES: Statement = Statement {
+    name: "metrics.read_extremes",
+    sql: "select bucket, min, min_at, max, max_at, last, last_at
+          from metric_rollups
+          where series_id = $1 and hours = 1 and bucket >= $2 and bucket < $3
+          order by bucket",
+    params: &[Type::INT4, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
+    columns: &[
+        ("bucket", Type::TIMESTAMPTZ),
+        ("min", Type::FLOAT8),
+        ("min_at", Type::TIMESTAMPTZ),
+        ("max", Type::FLOAT8),
+        ("max_at", Type::TIMESTAMPTZ),
+        ("last", Type::FLOAT8),
+        ("last_at", Type::TIMESTAMPTZ),
+    ],
+};

@@ -5,24 +5,37 @@
 //! * Each series in at most so many points, which are samples of it: its extremes, and those of each slot of time, are among
 //!   them ([`Chart`]). A series with no more samples than that comes whole.
 //! * Memory for the points of one series.
+//! * Ranges of more than two days are drawn from rollups: of each hour its extremes and its last sample, at their times. What is
+//!   not rolled up comes from samples.
 //! * Bounded work: [`LONGER`] times `metrics.max_samples_per_read` samples are looked at; where series remain, the place to
 //!   go on from.
 
 use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use super::{
-    super::{Metrics, cached::Series, chart::Chart},
+    super::{
+        Metrics,
+        aggregate::extremes::chart,
+        cached::{HOUR, Series},
+        chart::Chart,
+    },
     Selector,
     page::StreamCursor,
     stream::{Part, SampleRead},
 };
-use crate::error::{Error, Result};
+use crate::{
+    db::Pool,
+    error::{Error, Result},
+};
 
 /// How many points may be asked for.
 pub const POINTS: RangeInclusive<i64> = 4..=10_000;
 
 /// So many times more samples than a whole read gives are looked at: they cost less, as they are not written out.
 pub const LONGER: i64 = 10;
+
+/// Ranges longer than this are drawn from hours.
+const LONG: i64 = 48 * HOUR;
 
 /// A series with its points: times in microseconds, and values.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +47,26 @@ pub struct SeriesPoints {
 }
 
 /// Charts being made. Dropping it ends it.
-pub struct PointsRead {
+#[derive(Debug)]
+pub enum PointsRead {
+    /// From samples.
+    OfSamples(Box<OfSamples>),
+    /// From the hours that are rolled up, and samples where these are not.
+    OfHours(OfHours),
+}
+
+/// Charts of long ranges.
+#[derive(Debug)]
+pub struct OfHours {
+    pool: Pool,
+    waiting: std::vec::IntoIter<Series>,
+    from: i64,
+    to: i64,
+    points: usize,
+}
+
+/// Charts made from samples.
+pub struct OfSamples {
     read: SampleRead,
     from: i64,
     to: i64,
@@ -44,9 +76,9 @@ pub struct PointsRead {
     rest: Option<StreamCursor>,
 }
 
-impl fmt::Debug for PointsRead {
+impl fmt::Debug for OfSamples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PointsRead")
+        f.debug_struct("OfSamples")
             .field("read", &self.read)
             .field("points", &self.points)
             .finish_non_exhaustive()
@@ -58,6 +90,36 @@ impl PointsRead {
     ///
     /// Fails with `too_many_samples` where the first series alone has more than may be looked at.
     pub async fn next(&mut self) -> Result<Option<SeriesPoints>> {
+        match self {
+            Self::OfSamples(read) => read.next().await,
+            Self::OfHours(read) => read.next().await,
+        }
+    }
+
+    /// When [`Self::next`] gave none: from which series to go on, if any remain.
+    pub fn rest(&self) -> Option<StreamCursor> {
+        match self {
+            Self::OfSamples(read) => read.rest,
+            Self::OfHours(_) => None,
+        }
+    }
+}
+
+impl OfHours {
+    async fn next(&mut self) -> Result<Option<SeriesPoints>> {
+        for series in self.waiting.by_ref() {
+            let points = chart(&self.pool, series.id, self.from, self.to, self.points).await?;
+            if !points.is_empty() {
+                let series = Arc::new(series);
+                return Ok(Some(SeriesPoints { series, points }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl OfSamples {
+    async fn next(&mut self) -> Result<Option<SeriesPoints>> {
         while let Some(Part { series, samples }) = self.read.next().await? {
             let is_same = |current: &(Arc<Series>, Chart)| current.0.id == series.id;
             let finished = match &self.current {
@@ -101,11 +163,6 @@ impl PointsRead {
         Ok(None)
     }
 
-    /// When [`Self::next`] gave none: from which series to go on, if any remain.
-    pub fn rest(&self) -> Option<StreamCursor> {
-        self.rest
-    }
-
     fn give(&mut self, (series, chart): (Arc<Series>, Chart)) -> SeriesPoints {
         self.has_given = true;
         SeriesPoints {
@@ -129,7 +186,27 @@ impl Metrics<'_> {
             return Err(Error::field("points", message));
         }
         let points = usize::try_from(points).unwrap_or_default();
+        if selector.to.saturating_sub(selector.from) > LONG {
+            return self.points_of_hours(selector, points, after).await;
+        }
         self.points_of_samples(selector, points, after).await
+    }
+
+    /// Points of a long range: what of each hour a chart would show is in its rollup.
+    async fn points_of_hours(
+        &self,
+        selector: &Selector,
+        points: usize,
+        after: Option<StreamCursor>,
+    ) -> Result<PointsRead> {
+        let selector = selector.clamped();
+        Ok(PointsRead::OfHours(OfHours {
+            pool: self.pool.clone(),
+            waiting: self.series_to_read(&selector, after).await?.into_iter(),
+            from: selector.from,
+            to: selector.to,
+            points,
+        }))
     }
 
     /// Points made from samples, whatever the range.
@@ -145,7 +222,7 @@ impl Metrics<'_> {
             ..after
         });
         let max = self.settings.max_samples_per_read.saturating_mul(LONGER);
-        Ok(PointsRead {
+        Ok(PointsRead::OfSamples(Box::new(OfSamples {
             read: self.read(selector, after, max).await?,
             from: selector.from,
             to: selector.to,
@@ -153,6 +230,6 @@ impl Metrics<'_> {
             current: None,
             has_given: false,
             rest: None,
-        })
+        })))
     }
 }

@@ -193,7 +193,7 @@ impl SampleRead {
                 from: first.0,
             });
             // Nothing comes after it but the end.
-            has_more = gather(&mut running.copy, &mut Vec::new()).await?;
+            has_more = has_more && gather(&mut running.copy, &mut Vec::new()).await?;
         }
         if has_more {
             self.copy = Some(running);
@@ -260,9 +260,8 @@ impl Metrics<'_> {
         let selector = selector.clamped();
         let series = self.series_to_read(&selector, after).await?;
         let waiting = Arc::clone(&self.caches.reads.0).acquire_owned();
-        let place = match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(Ok(place)) => place,
-            _ => return Err(busy()),
+        let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, waiting).await else {
+            return Err(busy());
         };
         Ok(SampleRead {
             link: Link {
@@ -281,7 +280,7 @@ impl Metrics<'_> {
         })
     }
 
-    async fn series_to_read(
+    pub(super) async fn series_to_read(
         &self,
         selector: &Selector,
         after: Option<StreamCursor>,

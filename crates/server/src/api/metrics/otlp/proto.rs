@@ -274,6 +274,7 @@ pub struct KeyValue {
 
 #[derive(Clone, PartialEq, Message, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_field_names)] // the names are the protocol's
 pub struct AnyValue {
     #[prost(string, optional, tag = "1")]
     pub string_value: Option<String>,

@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
                 _ => return Err(FORM.into()),
             },
             Some('=') if name.is_none() && !word.is_empty() => {
-                name = Some(std::mem::take(&mut word))
+                name = Some(std::mem::take(&mut word));
             }
             Some('=') => return Err(FORM.into()),
             end @ (Some(',') | None) => {

@@ -1,24 +1,12 @@
 //! The contract's list of samples.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::Bytes,
     extract::{RawQuery, State},
-    http::{HeaderValue, header},
     response::Response,
 };
-use hyper::body::{Frame, SizeHint};
 use utxoiq_store::{
-    metrics::read::{
-        RenderedPage,
-        page::{MAX_SAMPLES_PAGE, SampleCursor, SamplesPage, SamplesStart},
-    },
+    metrics::read::page::{MAX_SAMPLES_PAGE, SampleCursor, SamplesPage, SamplesStart},
     token::Scope,
 };
 
@@ -28,6 +16,7 @@ use super::{
 };
 use crate::{
     AppState,
+    api::ready_json,
     error::ApiResult,
     input::{Input, Query},
     routes::{Call, Routes},
@@ -91,54 +80,25 @@ async fn list(
     let next = found
         .next
         .map(|cursor| link::next(PATH, &written.unwrap_or_default(), &cursor.to_string()));
-    let mut response = Response::new(Body::new(Array::of(found)));
-    let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, json);
+    let mut response = ready_json(array(&found.parts).into());
     if let Some(next) = next {
-        headers.extend([link::header(&next)?]);
+        response.headers_mut().extend([link::header(&next)?]);
     }
     Ok(response)
 }
 
-/// An array whose items are there already, in parts, each item followed by a comma. Nothing is copied together.
-struct Array {
-    parts: VecDeque<Bytes>,
-    length: u64,
-}
-
-impl Array {
-    fn of(page: RenderedPage) -> Self {
-        let mut parts: VecDeque<Bytes> = page.parts.into();
-        parts.retain(|part| !part.is_empty());
-        if let Some(last) = parts.back_mut() {
-            last.truncate(last.len() - 1);
-        }
-        parts.push_front(Bytes::from_static(b"["));
-        parts.push_back(Bytes::from_static(b"]"));
-        let length = parts.iter().map(|part| part.len() as u64).sum();
-        Self { parts, length }
+/// An array of items that are there already, in parts, each item followed by a comma. Copied together: sending two dozen
+/// parts one by one was measured at 0.7 of this.
+fn array(parts: &[Bytes]) -> Vec<u8> {
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    let mut array = Vec::with_capacity(length + 2);
+    array.push(b'[');
+    for part in parts {
+        array.extend_from_slice(part);
     }
-}
-
-impl HttpBody for Array {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part = self.parts.pop_front();
-        self.length -= part.as_ref().map_or(0, |part| part.len() as u64);
-        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    if array.len() > 1 {
+        array.pop();
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length)
-    }
+    array.push(b']');
+    array
 }

@@ -73,7 +73,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 
 /// What is read: samples, or points of charts.
 enum Source {
-    Samples(SampleRead),
+    Samples(Box<SampleRead>),
     Points(PointsRead),
 }
 
@@ -111,7 +111,7 @@ async fn stream(
     let is_lines = format.unwrap_or_else(|| wants_lines(&headers));
     let metrics = state.store.metrics();
     let mut source = match points {
-        None => Source::Samples(metrics.samples(&selector, after).await?),
+        None => Source::Samples(Box::new(metrics.samples(&selector, after).await?)),
         Some(points) => Source::Points(metrics.points(&selector, points, after).await?),
     };
     let first = source.next().await?;

@@ -106,7 +106,7 @@ fn a_series_whose_labels_are_no_text_is_left_out_and_told() {
         ]),
         series(&[
             label(b"__name__", b"a"),
-            label(b"b", &[b'x'; 100_000]),
+            label(b"b", &b"x".repeat(100_000)),
             sample(1.0, MILLIS),
         ]),
         series(&[label(b"__name__", b"a"), sample(1.0, MILLIS)]),
@@ -155,7 +155,7 @@ fn more_than_a_request_may_bring_is_refused() {
             let number = number.to_string();
             series(&[
                 label(b"n", number.as_bytes()),
-                label(b"w", &[b'x'; 40_000]),
+                label(b"w", &b"x".repeat(40_000)),
                 sample(1.0, MILLIS),
             ])
         })

@@ -24,6 +24,7 @@ fn field(
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of values")]
 fn sample() -> impl Strategy<Value = String> {
     let long = format!("{:?}", "x".repeat(50));
     let too_long = format!("{:?}", "x".repeat(101));
