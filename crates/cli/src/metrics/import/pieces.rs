@@ -281,19 +281,14 @@ mod tests {
         all
     }
 
-    /// The line of the file that each row begins in, with its text.
+    /// Each line of the pieces with its number in the file.
     fn rows(pieces: &[Piece]) -> Vec<(u64, String)> {
         let all = pieces.iter().flat_map(|piece| {
-            let header = lines(&piece.header);
             let text = String::from_utf8(piece.rows.clone()).unwrap();
-            let mut line = header + 1;
-            let mut rows = Vec::new();
-            // Rows of these texts begin with a digit after a line's end.
-            for row in text.split_inclusive('\n') {
-                rows.push((piece.line(line), row.to_owned()));
-                line += 1;
-            }
-            rows
+            let texts: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+            (lines(&piece.header) + 1..)
+                .zip(texts)
+                .map(|(line, text)| (piece.line(line), text))
         });
         all.collect()
     }
