@@ -23,7 +23,7 @@ pub struct AggregateParams {
     #[param(min_length = 0, max_length = 63)]
     unit: Option<String>,
     /// Only with all of these labels: `host=a,region=b`.
-    #[param(min_length = 1, max_length = 20_000)]
+    #[param(min_length = 1, max_length = 2_000)]
     labels: Option<String>,
     /// From this time on.
     start_time: DateTime<Utc>,
@@ -225,7 +225,7 @@ pub struct DegradationParams {
     #[param(min_length = 0, max_length = 63)]
     unit: Option<String>,
     /// Only with all of these labels: `host=a,region=b`.
-    #[param(min_length = 1, max_length = 20_000)]
+    #[param(min_length = 1, max_length = 2_000)]
     labels: Option<String>,
     /// How long the window is that is compared with the past.
     #[param(minimum = 1, maximum = 168, default = 1)]
