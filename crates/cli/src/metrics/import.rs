@@ -46,14 +46,14 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Each sample needs its time. Interrupted, or with a service that went away: run it again, what is stored is not
+    after_help = "Each sample needs its time. Interrupted, or with a service that went away: run it again, what is stored is not \
 stored twice. Exits with 1 where a sample was rejected, or has another value than the stored one.
 
 Examples:
   utxoiq-store metrics import 2026-03-*.csv.gz
   producer | utxoiq-store metrics import --format ndjson -
 
-A CSV has the header service_name,metric_type,metric_value,unit,timestamp and, where wanted, labels and metadata (JSON
+A CSV has the header service_name,metric_type,metric_value,unit,timestamp and, where wanted, labels and metadata (JSON \
 objects); NDJSON has objects with the same names, metric_metadata for metadata, one a line."
 )]
 pub struct Args {
