@@ -115,6 +115,48 @@ impl Api {
         self.send(Method::POST, self.url(path)?, Some(body)).await
     }
 
+    /// A POST of a file below `/api/v1`. What the service cannot take now, or not at once, is no failure.
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Upload<T>> {
+        let request = self
+            .http
+            .post(self.url(path)?)
+            .bearer_auth(&self.token)
+            .header("content-type", content_type)
+            .body(body);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Ok(Upload::away(self.away(error))),
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(match response.json().await {
+                Ok(answer) => Upload::Taken(answer),
+                Err(error) if error.is_decode() && !error.is_timeout() && !error.is_body() => {
+                    return Err(unreadable(error));
+                }
+                Err(error) => Upload::away(self.away(error)),
+            });
+        }
+        let after = response.headers().get("retry-after");
+        let after = after.and_then(|after| after.to_str().ok()?.parse().ok());
+        let problem: Value = response.json().await.unwrap_or_default();
+        let why = problem_error(status.as_u16(), &problem);
+        match status.as_u16() {
+            429 | 500.. => Ok(Upload::NotNow {
+                why,
+                after: after.map(Duration::from_secs),
+                is_away: false,
+            }),
+            413 => Ok(Upload::TooLarge(why)),
+            _ => Err(why),
+        }
+    }
+
     fn url(&self, path: &str) -> Result<Url> {
         let base = self.base.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}/api/v1/{path}")).map_err(|error| {
@@ -138,11 +180,7 @@ impl Api {
             return response.json().await.map_err(|error| {
                 // A body that ends early is the service's end, one of another shape another version of it.
                 if error.is_decode() && !error.is_timeout() && !error.is_body() {
-                    Error::unavailable(
-                        "unreadable_answer",
-                        "the service's answer could not be read",
-                    )
-                    .with_source(error)
+                    unreadable(error)
                 } else {
                     self.away(error)
                 }
@@ -163,6 +201,40 @@ impl Api {
             format!("no answer from {}; is the service running?", self.base),
         )
         .with_source(error.without_url())
+    }
+}
+
+fn unreadable(error: reqwest::Error) -> Error {
+    Error::unavailable(
+        "unreadable_answer",
+        "the service's answer could not be read",
+    )
+    .with_source(error.without_url())
+}
+
+/// What became of a file that was sent.
+pub enum Upload<T> {
+    /// The service's answer.
+    Taken(T),
+    /// It is to be sent again.
+    NotNow {
+        why: Error,
+        /// When, as the service has it.
+        after: Option<Duration>,
+        /// Whether there was no answer at all.
+        is_away: bool,
+    },
+    /// It is to be sent in parts.
+    TooLarge(Error),
+}
+
+impl<T> Upload<T> {
+    fn away(why: Error) -> Self {
+        Self::NotNow {
+            why,
+            after: None,
+            is_away: true,
+        }
     }
 }
 
@@ -195,7 +267,7 @@ impl Download {
 
 /// The service's refusal as the library's error. The codes that callers decide by are kept.
 fn problem_error(status: u16, problem: &Value) -> Error {
-    const CODES: [&str; 12] = [
+    const CODES: [&str; 14] = [
         "stale_lease",
         "not_running",
         "job_final",
@@ -208,6 +280,8 @@ fn problem_error(status: u16, problem: &Value) -> Error {
         "outside_claim",
         "no_checkpoint",
         "unauthorized",
+        "no_such_day",
+        "not_rolled_up",
     ];
     let text = |name: &str| problem.get(name).and_then(Value::as_str);
     let code = text("code")

@@ -7,11 +7,13 @@ mod config;
 mod feedback;
 mod init;
 mod log;
+mod metrics;
 mod migrate;
 mod openapi;
 mod output;
 mod schedule;
 mod serve;
+mod table;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -48,6 +50,9 @@ enum Command {
     /// Show, search, rank, review and export what users think of insights, through the HTTP API
     #[command(subcommand)]
     Feedback(feedback::Command),
+    /// Import, show, chart, rank and verify system metrics, through the HTTP API
+    #[command(subcommand)]
+    Metrics(metrics::Command),
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -96,6 +101,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Token(command) => token::run(command, context).await,
                 Command::Backfill(command) => backfill::run(command, context).await,
                 Command::Feedback(command) => feedback::run(command).await,
+                Command::Metrics(command) => metrics::run(command).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),

@@ -7,52 +7,13 @@ use utxoiq_store_server::api::feedback::wire::{
     Counts, Flagged, FlaggedInsight, Found, Place, Stats, Top, Trend,
 };
 
-use crate::output::plain;
-
-/// How long the longest bar of a chart is.
-const BAR: usize = 30;
+use crate::{
+    output::plain,
+    table::{Side, bar, table},
+};
 
 /// How much of a text is shown in a table; `--json` has all.
 const SHOWN: usize = 60;
-
-/// The side on which a column's cells stand.
-#[derive(Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-}
-
-/// A table whose columns are as wide as their widest cell.
-fn table<const N: usize>(columns: [(&str, Side); N], rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|index| {
-        let cells = rows.iter().map(|row| row[index].chars().count());
-        cells.max().unwrap_or(0).max(columns[index].0.len())
-    });
-    let names = columns.map(|(name, _)| name.to_owned());
-    let mut text = String::new();
-    for row in std::iter::once(&names).chain(rows) {
-        let cells = row.iter().enumerate().map(|(index, cell)| {
-            let width = widths[index];
-            match columns[index].1 {
-                Side::Left => format!("{cell:<width$}"),
-                Side::Right => format!("{cell:>width$}"),
-            }
-        });
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// A bar as long as a count is among counts.
-fn bar(count: i64, most: i64) -> String {
-    let length = (count as f64 / most.max(1) as f64 * BAR as f64).ceil();
-    // Between 0 and BAR, as counts are neither negative nor above the most.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let length = length.clamp(0.0, BAR as f64) as usize;
-    "█".repeat(length)
-}
 
 fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -92,7 +53,10 @@ pub fn stats(stats: &Stats) -> String {
         let most = counts.iter().copied().max().unwrap_or_default();
         let width = most.to_string().len();
         for (stars, count) in (1..).zip(counts).collect::<Vec<_>>().iter().rev() {
-            let line = format!("  {stars}       {count:>width$}  {}", bar(*count, most));
+            let line = format!(
+                "  {stars}       {count:>width$}  {}",
+                bar(*count as f64, most as f64)
+            );
             text.push_str(line.trim_end());
             text.push('\n');
         }
@@ -254,7 +218,7 @@ pub fn trend(trend: &Trend) -> String {
                 day.comments.to_string(),
                 day.flags.to_string(),
                 day.withdrawals.to_string(),
-                bar(day.ratings, most.unwrap_or_default()),
+                bar(day.ratings as f64, most.unwrap_or_default() as f64),
             ]
         })
         .collect();
@@ -302,16 +266,6 @@ mod tests {
         answer["lifetime"]["total_comments"] = json!(7);
         let text = stats(&serde_json::from_value(answer).unwrap());
         assert!(text.ends_with("ever      21 ratings, mean 4.00; 7 comments; 1 flags\n"));
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [
-            ["a".to_owned(), "5".to_owned()],
-            ["₿₿₿₿".to_owned(), "500".to_owned()],
-        ];
-        let text = table([("ID", Side::Left), ("N", Side::Right)], &rows);
-        assert_eq!(text, "ID      N\na       5\n₿₿₿₿  500\n");
     }
 
     #[test]

@@ -15,5 +15,6 @@ mod coherence;
 mod feedback;
 mod kills;
 mod log;
+mod metrics;
 mod metrics_kills;
 mod support;
