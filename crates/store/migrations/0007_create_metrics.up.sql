@@ -37,6 +37,8 @@ create table metric_series (
     constraint metric_series_service_name_length check (char_length(service_name) between 1 and 100),
     constraint metric_series_metric_type_length check (char_length(metric_type) between 1 and 200),
     constraint metric_series_unit_length check (char_length(unit) <= 63),
+    -- One of them stands between service and type where both are one text.
+    constraint metric_series_names_are_printable check (service_name || metric_type !~ '[[:cntrl:]]'),
     constraint metric_series_labels_are_an_object check (jsonb_typeof(labels) = 'object')
 );
 create index metric_series_metric_type_idx on metric_series (metric_type, id);

@@ -176,7 +176,7 @@ settings! {
         days_ahead: i64 = "14",
         /// The most series of one service; more of them are refused, and the labels to blame are named.
         max_series_per_service: i64 = "10000",
-        /// The most services.
+        /// The most services, about: as many more as begin to report in one moment.
         max_services: i64 = "1000",
         /// The most labels of a series.
         max_labels_per_series: usize = "32",

@@ -25,14 +25,13 @@ use parts::{Marks, Parts};
 use super::{
     Metrics,
     cached::time,
-    copy::Copied,
     queries,
     read::Selector,
-    rollup::{Interval, read_rollups},
+    rollup::{Interval, of_parts, read_rollups},
     summary::Summary,
 };
 use crate::{
-    db::{self, Connection, OpenTransaction},
+    db::{self, Connection, OpenTransaction, TransactionId},
     error::{Error, Result},
 };
 
@@ -120,7 +119,8 @@ impl Bucket {
 }
 
 impl Metrics<'_> {
-    /// What all series that match, which are of one service and one type, amount to together, by hour, day or week.
+    /// What all series that match, which are of one service and one type, amount to together, by hour, day or week. A series
+    /// that another process made less than a second ago may be missing, unless `seen` names the transaction.
     ///
     /// Fails with `too_many_buckets` for a range that has more than [`MAX_BUCKETS`], and with `too_many_series_matched`
     /// where more series match than one read may be about.
@@ -128,6 +128,7 @@ impl Metrics<'_> {
         &self,
         selector: &Selector,
         interval: Interval,
+        seen: Option<TransactionId>,
         now: DateTime<Utc>,
     ) -> Result<Aggregated> {
         let selector = &selector.clamped();
@@ -140,14 +141,11 @@ impl Metrics<'_> {
                 ),
             ));
         }
-        let ids = self.ids_to_read(selector).await?;
+        let ids = self.ids_to_read(selector, seen).await?;
         let mut buckets = match ids.as_slice() {
             [id] if from < to => self.of_one(*id, from, to, interval).await?,
             [_, ..] if from < to => {
-                let mut merged: BTreeMap<DateTime<Utc>, Summary> = BTreeMap::new();
-                for ((_, start), summary) in self.of_each(&ids, from, to, interval).await? {
-                    merge_into(&mut merged, start, summary);
-                }
+                let merged = self.of_all(&ids, from, to, interval).await?;
                 merged
                     .iter()
                     .map(|(start, summary)| Bucket::of(*start, summary))
@@ -168,10 +166,14 @@ impl Metrics<'_> {
     }
 
     /// The numbers of the series that match, refused where they are too many.
-    async fn ids_to_read(&self, selector: &Selector) -> Result<Vec<i32>> {
+    async fn ids_to_read(
+        &self,
+        selector: &Selector,
+        seen: Option<TransactionId>,
+    ) -> Result<Vec<i32>> {
         let max = usize::try_from(self.settings.max_series_per_read).unwrap_or(usize::MAX);
         let limit = max.saturating_add(1);
-        let ids: Vec<i32> = if let Some(matched) = self.matching(selector, limit, None).await? {
+        let ids: Vec<i32> = if let Some(matched) = self.matching(selector, limit, seen).await? {
             matched.ids()
         } else {
             let all = self.series_matching(selector, 0, limit).await?;
@@ -226,6 +228,35 @@ impl Metrics<'_> {
         open.end(buckets).await
     }
 
+    /// All series together, a few at a time, in one snapshot.
+    async fn of_all(
+        &self,
+        ids: &[i32],
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        interval: Interval,
+    ) -> Result<BTreeMap<DateTime<Utc>, Summary>> {
+        let buckets = (to - from).num_hours() / i64::from(interval.hours()) + 2;
+        let at_once = usize::try_from(ROLLUPS_AT_ONCE / buckets)
+            .unwrap_or(1)
+            .max(1);
+        let open = OpenTransaction::begin(self.pool, BEGIN).await?;
+        let read = async {
+            let connection = open.connection()?;
+            let marks = read_state(connection, ids, from, to).await?;
+            let mut merged = BTreeMap::new();
+            for some in ids.chunks(at_once) {
+                let summaries = each_in_tx(connection, some, from, to, interval, &marks).await?;
+                for ((_, start), summary) in summaries {
+                    merge_into(&mut merged, start, summary);
+                }
+            }
+            Ok(merged)
+        };
+        let merged = read.await;
+        open.end(merged).await
+    }
+
     /// Each series for itself, with everything that can be merged.
     pub(super) async fn of_each(
         &self,
@@ -234,27 +265,42 @@ impl Metrics<'_> {
         to: DateTime<Utc>,
         interval: Interval,
     ) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
-        let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
         let open = OpenTransaction::begin(self.pool, BEGIN).await?;
-        let connection = open.connection()?;
         let read = async {
+            let connection = open.connection()?;
             let marks = read_state(connection, ids, from, to).await?;
-            let parts = Parts::of(ids, from, to, interval, &marks);
-            let mut summaries = read_parts(connection, &parts, interval).await?;
-            if inner < inner_end {
-                let ranges: Vec<_> = ids.iter().map(|id| (*id, inner, inner_end)).collect();
-                for rollup in read_rollups(connection, interval, &ranges).await? {
-                    if parts.is_whole(rollup.series_id, rollup.bucket) {
-                        summaries.insert((rollup.series_id, rollup.bucket), rollup.summary);
-                    }
-                }
-            }
-            Ok(summaries)
+            each_in_tx(connection, ids, from, to, interval, &marks).await
         };
         let summaries = read.await;
         open.end(summaries).await
     }
 }
+
+/// Series by bucket, as the transaction sees them.
+async fn each_in_tx(
+    connection: &Connection,
+    ids: &[i32],
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    interval: Interval,
+    marks: &Marks,
+) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
+    let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
+    let parts = Parts::of(ids, from, to, interval, marks);
+    let mut summaries = read_parts(connection, &parts, interval).await?;
+    if inner < inner_end {
+        let ranges: Vec<_> = ids.iter().map(|id| (*id, inner, inner_end)).collect();
+        for rollup in read_rollups(connection, interval, &ranges).await? {
+            if parts.is_whole(rollup.series_id, rollup.bucket) {
+                summaries.insert((rollup.series_id, rollup.bucket), rollup.summary);
+            }
+        }
+    }
+    Ok(summaries)
+}
+
+/// How many rollups with their sketches are in memory at once.
+const ROLLUPS_AT_ONCE: i64 = 20_000;
 
 /// State, marks, rollups and samples are read in one snapshot.
 const BEGIN: &str = "begin isolation level repeatable read read only";
@@ -321,19 +367,7 @@ async fn read_parts(
         }
     }
     for of_day in parts.samples_by_day() {
-        let mut read: Vec<Option<Summary>> = vec![None; of_day.len()];
-        let mut samples = Copied::begin(connection, &queries::copy_parts(&of_day)).await?;
-        while let Some(mut fields) = samples.next().await? {
-            let (place, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
-            match usize::try_from(place)
-                .ok()
-                .and_then(|place| read.get_mut(place))
-            {
-                Some(Some(summary)) => summary.add(at, value),
-                Some(empty) => *empty = Some(Summary::of(at, value)),
-                None => {}
-            }
-        }
+        let read = of_parts(connection, &of_day).await?;
         for ((id, since, _), summary) in of_day.into_iter().zip(read) {
             if let Some(summary) = summary {
                 merge_into(&mut summaries, (id, interval.floor(since)), summary);

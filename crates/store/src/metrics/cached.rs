@@ -80,6 +80,10 @@ impl Key for SeriesKey {
         !series.is_empty()
     }
 
+    fn weight(series: &Vec<Series>) -> u32 {
+        u32::try_from(series.len()).unwrap_or(u32::MAX).max(1)
+    }
+
     fn stale(kind: &str, key: Option<&str>) -> Stale<Self> {
         if kind != "metric_series" {
             return Stale::Nothing;
@@ -334,7 +338,8 @@ fn hour_of(row: &Row, max: i64) -> Result<Hour> {
     let values: Option<Vec<f64>> = row.try_get("values")?;
     let metadata: Option<Vec<Option<String>>> = row.try_get("metadata")?;
     let times = times.unwrap_or_default();
-    if i64::try_from(times.len()).unwrap_or(i64::MAX) > max {
+    let is_kept: bool = row.try_get("is_kept")?;
+    if !is_kept || i64::try_from(times.len()).unwrap_or(i64::MAX) > max {
         return Ok(Hour::default());
     }
     let mut metadata = metadata.unwrap_or_default().into_iter();

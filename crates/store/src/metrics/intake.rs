@@ -110,6 +110,7 @@ struct Load {
     request: Option<RequestKey>,
     now: DateTime<Utc>,
     answer: oneshot::Sender<Result<Stored>>,
+    _room: Room,
 }
 
 /// The same after the commit.
@@ -124,13 +125,13 @@ impl fmt::Debug for Intake {
     }
 }
 
-/// Room in the queue, given back when it is dropped.
-struct Room<'a> {
-    inner: &'a Inner,
+/// Room in the queue, given back when it is dropped. It goes with the samples and not with their sender, who may go away.
+struct Room {
+    inner: Arc<Inner>,
     samples: usize,
 }
 
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
         self.inner.waiting.fetch_sub(self.samples, Relaxed);
     }
@@ -189,7 +190,7 @@ impl Intake {
     ) -> Result<Recorded> {
         let inner = &self.inner;
         let (names, samples) = batch.into_parts();
-        let _room = inner.room(samples.len())?;
+        let room = inner.room(samples.len())?;
         let horizon = check::Horizon::at(now.timestamp_micros(), &inner.settings);
         let bad_names: Vec<Option<Rejection>> = names
             .iter()
@@ -226,12 +227,24 @@ impl Intake {
         if accept == Accept::Whole && checked.iter().any(Result::is_err) {
             return Ok(self.withhold(&samples, checked));
         }
-        let rows = inner.rows(&samples, &mut checked, &numbers, now);
-        let stored = inner.store(rows, resolved.identity, request, now).await?;
+        let mut rows = inner.rows(&samples, &mut checked, &numbers, now);
+        for row in &mut rows {
+            row.is_whole = accept == Accept::Whole;
+        }
+        let (answer, answered) = oneshot::channel();
+        let load = Load {
+            rows,
+            identity: resolved.identity,
+            request,
+            now,
+            answer,
+            _room: room,
+        };
+        let stored = inner.store(load, answered).await?;
         Ok(self.report(&samples, checked, stored))
     }
 
-    /// Nothing is stored, since one sample is not accepted.
+    /// What is told of samples of which none is stored.
     fn withhold(
         &self,
         samples: &[NewSample],
@@ -265,18 +278,7 @@ impl Intake {
         checked: Vec<Result<Option<Box<str>>, Rejection>>,
         stored: Stored,
     ) -> Recorded {
-        let mut told: Vec<RecordedSample> = samples
-            .iter()
-            .zip(checked)
-            .map(|(sample, checked)| RecordedSample {
-                series_id: 0,
-                at: sample.at.unwrap_or_default(),
-                outcome: match checked {
-                    Ok(_) => Outcome::Withheld,
-                    Err(rejection) => self.reject(rejection),
-                },
-            })
-            .collect();
+        let mut told = self.withhold(samples, checked).samples;
         for row in stored.rows {
             let Some(place) = usize::try_from(row.index)
                 .ok()
@@ -314,6 +316,7 @@ impl Intake {
                 field: "timestamp",
                 message: "is of a day whose samples are archived".into(),
             }),
+            State::Withheld => Outcome::Withheld,
         }
     }
 }
@@ -328,10 +331,10 @@ fn used<T>(samples: &[NewSample], checked: &[Result<T, Rejection>], series: usiz
 }
 
 impl Inner {
-    fn room(&self, samples: usize) -> Result<Room<'_>> {
+    fn room(self: &Arc<Self>, samples: usize) -> Result<Room> {
         let before = self.waiting.fetch_add(samples, Relaxed);
         let room = Room {
-            inner: self,
+            inner: Arc::clone(self),
             samples,
         };
         // One request alone is always let in: how large it may be is decided where it comes in.
@@ -371,6 +374,7 @@ impl Inner {
                 value: sample.value + 0.0,
                 metadata: metadata.take(),
                 is_timed: sample.at.is_some(),
+                is_whole: false,
                 state: State::New,
                 load: 0,
                 index: u32::try_from(index).unwrap_or(u32::MAX),
@@ -382,25 +386,15 @@ impl Inner {
     /// Stores rows together with what else is there to be stored; returns after the commit.
     async fn store(
         self: &Arc<Self>,
-        rows: Vec<Row>,
-        identity: Arc<str>,
-        request: Option<RequestKey>,
-        now: DateTime<Utc>,
+        load: Load,
+        answered: oneshot::Receiver<Result<Stored>>,
     ) -> Result<Stored> {
-        if rows.is_empty() {
+        if load.rows.is_empty() {
             return Ok(Stored {
-                rows,
+                rows: Vec::new(),
                 transaction: None,
             });
         }
-        let (answer, answered) = oneshot::channel();
-        let load = Load {
-            rows,
-            identity,
-            request,
-            now,
-            answer,
-        };
         let opens = {
             let mut queue = self.queue();
             queue.loads.push_back(load);

@@ -34,7 +34,7 @@ pub(super) mod verify;
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 
-pub(super) use rows::read as read_rollups;
+pub(super) use rows::{of_parts, read as read_rollups};
 pub use verify::{Difference, Verified};
 
 use super::{Metrics, queries};

@@ -327,7 +327,10 @@ fn metrics_read(path: &str) -> Option<Good> {
             &[],
         ),
         "/series" => good(&[&series, &[limit]], &[]),
-        "/aggregate" => good(&[&series, &times, &[("interval", "day")]], &[]),
+        "/aggregate" => good(
+            &[&series, &times, &[("interval", "day")]],
+            &[("Store-Version", "1")],
+        ),
         "/degradations" => good(
             &[
                 &series,

@@ -10,52 +10,60 @@ use crate::{
     metrics::{cached::time, chart::Chart, copy::Copied, queries, rollup::Interval},
 };
 
-/// The points of one series of a chart, which are samples of it, in the order of their times.
+/// The points of one series of a chart, which are samples of it, in the order of their times. Takes the samples it looks at
+/// from `left`; `None` where these do not suffice.
 pub(in crate::metrics) async fn chart(
     pool: &Pool,
     id: i32,
-    from: i64,
-    to: i64,
+    range: (i64, i64),
     points: usize,
-) -> Result<Vec<(i64, f64)>> {
+    left: &mut i64,
+) -> Result<Option<Vec<(i64, f64)>>> {
     let open = OpenTransaction::begin(pool, BEGIN).await?;
-    let drawn = draw(open.connection()?, id, from, to, points).await;
+    let drawn = draw(open.connection()?, id, range, points, left).await;
+    // What was not read to its end is not worth its connection.
+    if matches!(drawn, Ok(None)) {
+        return Ok(None);
+    }
     open.end(drawn).await
 }
 
 async fn draw(
     connection: &Connection,
     id: i32,
-    from: i64,
-    to: i64,
+    (from, to): (i64, i64),
     points: usize,
-) -> Result<Vec<(i64, f64)>> {
+    left: &mut i64,
+) -> Result<Option<Vec<(i64, f64)>>> {
     let mut chart = Chart::new(from, to, points);
     let (since, until) = (time(from), time(to));
     let marks = read_state(connection, &[id], since, until).await?;
-    let mut parts = Parts::of(&[id], since, until, Interval::Hour, &marks);
-    let mut extremes = extremes(connection, id, &parts, since, until)
-        .await?
-        .into_iter()
-        .peekable();
-    parts.samples.sort_unstable_by_key(|part| part.1);
+    let parts = Parts::of(&[id], since, until, Interval::Hour, &marks);
+    let extremes = extremes(connection, id, &parts, since, until).await?;
+    let mut extremes = extremes.into_iter().peekable();
     for of_day in parts.samples_by_day() {
-        // Parts are read one after the other, so that samples come in order.
-        for part in of_day {
-            let mut samples = Copied::begin(connection, &queries::copy_parts(&[part])).await?;
-            while let Some(mut fields) = samples.next().await? {
-                let (_, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
-                while let Some((at, value)) = extremes.next_if(|before| before.0 < at) {
-                    chart.push(at, value);
-                }
+        let mut day = Vec::new();
+        let mut samples = Copied::begin(connection, &queries::copy_parts(&of_day)).await?;
+        while let Some(mut fields) = samples.next().await? {
+            let (_, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+            day.push((at, value));
+            *left -= 1;
+            if *left < 0 {
+                return Ok(None);
+            }
+        }
+        day.sort_unstable_by_key(|sample| sample.0);
+        for (at, value) in day {
+            while let Some((at, value)) = extremes.next_if(|before| before.0 < at) {
                 chart.push(at, value);
             }
+            chart.push(at, value);
         }
     }
     for (at, value) in extremes {
         chart.push(at, value);
     }
-    Ok(chart.finish())
+    Ok(Some(chart.finish()))
 }
 
 /// Of each hour that is rolled up, in the order of their times.

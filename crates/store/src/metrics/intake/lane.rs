@@ -81,6 +81,8 @@ impl Lane {
         let mut queue = self.inner.queue();
         let mut taken: Vec<Load> = Vec::new();
         let mut samples = 0;
+        // Who has gone away was told nothing: what they sent need not be stored.
+        queue.loads.retain(|load| !load.answer.is_closed());
         while let Some(load) = queue.loads.front() {
             samples += load.rows.len();
             let fits = taken.first().is_none_or(|first| {

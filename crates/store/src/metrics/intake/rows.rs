@@ -2,11 +2,10 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use crate::metrics::copy::POSTGRES_EPOCH;
+
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
-
-/// PostgreSQL counts from 2000-01-01.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,6 +20,8 @@ pub(super) enum State {
     Conflict(f64),
     /// Its day is archived.
     Archived,
+    /// Another row of its load is not accepted, and the load is stored as a whole.
+    Withheld,
 }
 
 /// A sample with its series' number.
@@ -33,6 +34,8 @@ pub(super) struct Row {
     pub metadata: Option<Box<str>>,
     /// Whether its time was given by the sender; else it may be moved.
     pub is_timed: bool,
+    /// Whether it is stored only together with all others of its load.
+    pub is_whole: bool,
     pub state: State,
     /// Which of the loads that share a transaction it is of, and which of its samples.
     pub load: u32,
@@ -132,6 +135,7 @@ mod tests {
             value,
             metadata: None,
             is_timed,
+            is_whole: false,
             state: State::New,
             load: 0,
             index,

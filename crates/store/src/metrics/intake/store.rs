@@ -1,7 +1,7 @@
 //! Storing rows: by COPY where nothing is in the way, and carefully where something is.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     pin::pin,
 };
 
@@ -57,8 +57,9 @@ impl Inner {
         let mut met_taken = false;
         let mut attempts = 1..=ATTEMPTS;
         loop {
-            rows::settle(rows, || self.next_time(now.timestamp_micros()));
+            // Days first: what is not stored decides nothing about what is.
             self.make_days(connection, rows, now).await?;
+            rows::settle(rows, || self.next_time(now.timestamp_micros()));
             let outcome = if is_careful {
                 self.insert(connection, rows, identity).await
             } else {
@@ -113,9 +114,16 @@ impl Inner {
                 Made::Archived => *is_archived = true,
             }
         }
-        for row in rows {
+        let mut torn = BTreeSet::new();
+        for row in rows.iter_mut() {
             if days.get(&row.day()) == Some(&true) {
                 row.state = State::Archived;
+                torn.extend(row.is_whole.then_some(row.load));
+            }
+        }
+        for row in rows {
+            if row.state == State::New && torn.contains(&row.load) {
+                row.state = State::Withheld;
             }
         }
         Ok(())
@@ -283,8 +291,8 @@ impl Inner {
                 row.is_timed = true;
             }
         }
-        rows::settle(rows, || self.next_time(load.now.timestamp_micros()));
         self.make_days(connection, rows, load.now).await?;
+        rows::settle(rows, || self.next_time(load.now.timestamp_micros()));
         self.begin(connection, &load.identity, queries::BEGIN_CAREFUL)
             .await?;
         self.insert_in_tx(connection, rows).await?;
@@ -373,6 +381,11 @@ fn place(row: &tokio_postgres::Row) -> Result<Place> {
 }
 
 async fn commit(connection: &Connection) -> Result<TransactionId> {
+    // Prepared before, or it would come after the commit.
+    let asked = &queries::TRANSACTION;
+    connection
+        .prepare_typed_cached(asked.sql, asked.params)
+        .await?;
     let (transaction, committed) = tokio::join!(
         biased;
         db::query_one(connection, &queries::TRANSACTION, &[]),

@@ -6,15 +6,20 @@ use tokio_postgres::types::Type;
 
 use crate::db::Statement;
 
-/// The samples of hours of series (`ord` from 1), at most `$5` of each; all hours lie from `$3` and before `$4`.
+/// The samples of hours of series (`ord` from 1), at most `$5` of each; all hours lie from `$3` and before `$4`. An hour
+/// with more than 256 KiB of metadata is not worth keeping, and comes without.
 pub const LOAD_HOURS: Statement = Statement {
     name: "metrics.load_hours",
-    sql: "select k.ord, h.times, h.values, h.metadata, pg_current_snapshot()::text as snapshot
+    sql: "select k.ord, h.metadata_bytes <= 262144 as is_kept,
+                 case when h.metadata_bytes <= 262144 then h.times end as times,
+                 case when h.metadata_bytes <= 262144 then h.values end as values,
+                 case when h.metadata_bytes <= 262144 then h.metadata end as metadata,
+                 pg_current_snapshot()::text as snapshot
           from unnest($1::integer[], $2::timestamptz[]) with ordinality as k (series_id, hour, ord)
           cross join lateral (
-              select array_agg(sampled_at order by sampled_at) as times,
-                     array_agg(value order by sampled_at) as values,
-                     case when count(metadata) > 0 then array_agg(metadata::text order by sampled_at) end as metadata
+              select array_agg(sampled_at order by sampled_at) as times, array_agg(value order by sampled_at) as values,
+                     case when count(metadata) > 0 then array_agg(metadata::text order by sampled_at) end as metadata,
+                     coalesce(sum(octet_length(metadata::text)), 0) as metadata_bytes
               from (select sampled_at, value, metadata from system_metrics m
                     where m.series_id = k.series_id and m.sampled_at >= k.hour and m.sampled_at < k.hour + interval '1 hour'
                       and m.sampled_at >= $3 and m.sampled_at < $4
@@ -28,6 +33,7 @@ pub const LOAD_HOURS: Statement = Statement {
     ],
     columns: &[
         ("ord", Type::INT8),
+        ("is_kept", Type::BOOL),
         ("times", Type::TIMESTAMPTZ_ARRAY),
         ("values", Type::FLOAT8_ARRAY),
         ("metadata", Type::TEXT_ARRAY),

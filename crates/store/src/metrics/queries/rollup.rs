@@ -218,9 +218,9 @@ pub const SERIES_WITH_ROLLUPS: Statement = Statement {
     columns: &[("series_id", Type::INT4)],
 };
 
-/// COPY of all samples of a range, in the order of series and times. All values are numbers.
-pub fn copy_range(from: DateTime<Utc>, to: DateTime<Utc>, series: Option<(i32, i32)>) -> String {
-    let (first, last) = series.unwrap_or((i32::MIN, i32::MAX));
+/// COPY of the samples of a range and of series from one number up to another, in the order of series and times. All
+/// values are numbers.
+pub fn copy_range(from: DateTime<Utc>, to: DateTime<Utc>, (first, last): (i32, i32)) -> String {
     format!(
         "copy (select series_id, sampled_at, value from system_metrics
                where sampled_at >= '{}' and sampled_at < '{}' and series_id between {first} and {last}

@@ -23,7 +23,7 @@ pub const FIND_SERIES: Statement = Statement {
           from unnest($1::text[], $2::text[], $3::text[], $4::jsonb[]) with ordinality
                as n (service_name, metric_type, unit, labels, ord)
           join metric_series s on s.service_name = n.service_name and s.metric_type = n.metric_type and s.unit = n.unit
-               and s.labels_digest = md5(n.labels::text)::uuid",
+               and s.labels_digest = md5(n.labels::text)::uuid and s.labels = n.labels",
     params: &[
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,

@@ -24,7 +24,7 @@ pub const INSERT: Statement = Statement {
           select series_id, sampled_at, value, metadata
           from unnest($1::integer[], $2::timestamptz[], $3::double precision[], $4::jsonb[])
                as n (series_id, sampled_at, value, metadata)
-          order by sampled_at::date, series_id, sampled_at
+          order by (sampled_at at time zone 'UTC')::date, series_id, sampled_at
           on conflict (series_id, sampled_at) do nothing
           returning series_id, sampled_at",
     params: &[

@@ -23,6 +23,8 @@ use super::{
     page::StreamCursor,
     stream::{Part, SampleRead},
 };
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::{
     db::Pool,
     error::{Error, Result},
@@ -59,10 +61,15 @@ pub enum PointsRead {
 #[derive(Debug)]
 pub struct OfHours {
     pool: Pool,
+    _place: OwnedSemaphorePermit,
     waiting: std::vec::IntoIter<Series>,
     from: i64,
     to: i64,
     points: usize,
+    /// How many samples may still be looked at.
+    left: i64,
+    has_given: bool,
+    rest: Option<StreamCursor>,
 }
 
 /// Charts made from samples.
@@ -100,7 +107,7 @@ impl PointsRead {
     pub fn rest(&self) -> Option<StreamCursor> {
         match self {
             Self::OfSamples(read) => read.rest,
-            Self::OfHours(_) => None,
+            Self::OfHours(read) => read.rest,
         }
     }
 }
@@ -108,8 +115,26 @@ impl PointsRead {
 impl OfHours {
     async fn next(&mut self) -> Result<Option<SeriesPoints>> {
         for series in self.waiting.by_ref() {
-            let points = chart(&self.pool, series.id, self.from, self.to, self.points).await?;
+            let drawn = chart(
+                &self.pool,
+                series.id,
+                (self.from, self.to),
+                self.points,
+                &mut self.left,
+            );
+            let Some(points) = drawn.await? else {
+                self.rest = Some(StreamCursor {
+                    series_id: series.id,
+                    from: self.from,
+                });
+                return if self.has_given {
+                    Ok(None)
+                } else {
+                    Err(too_many())
+                };
+            };
             if !points.is_empty() {
+                self.has_given = true;
                 let series = Arc::new(series);
                 return Ok(Some(SeriesPoints { series, points }));
             }
@@ -150,10 +175,7 @@ impl OfSamples {
             return Ok(Some(self.give((series, chart))));
         }
         if !self.has_given {
-            return Err(Error::invalid(
-                "too_many_samples",
-                "the series has more samples than one chart may look at; ask for a shorter range of time",
-            ));
+            return Err(too_many());
         }
         // Half of a series is no chart of it.
         self.rest = Some(StreamCursor {
@@ -170,6 +192,13 @@ impl OfSamples {
             points: chart.finish(),
         }
     }
+}
+
+fn too_many() -> Error {
+    Error::invalid(
+        "too_many_samples",
+        "the series has more samples than one chart may look at; ask for a shorter range of time",
+    )
 }
 
 impl Metrics<'_> {
@@ -203,9 +232,13 @@ impl Metrics<'_> {
         Ok(PointsRead::OfHours(OfHours {
             pool: self.pool.clone(),
             waiting: self.series_to_read(&selector, after).await?.into_iter(),
+            _place: self.place().await?,
             from: selector.from,
             to: selector.to,
             points,
+            left: self.settings.max_samples_per_read.saturating_mul(LONGER),
+            has_given: false,
+            rest: None,
         }))
     }
 

@@ -280,6 +280,15 @@ impl Metrics<'_> {
         })
     }
 
+    /// A place for a long read, when one is free in time.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let waiting = Arc::clone(&self.caches.reads.0).acquire_owned();
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(busy()),
+        }
+    }
+
     pub(super) async fn series_to_read(
         &self,
         selector: &Selector,

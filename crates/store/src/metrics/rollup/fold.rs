@@ -12,7 +12,7 @@ use super::{
 use crate::{
     db::{self, Connection, OpenTransaction},
     error::Result,
-    metrics::{Metrics, copy::Copied, queries, summary::Summary},
+    metrics::{Metrics, queries},
 };
 
 /// How many marks one transaction takes.
@@ -62,21 +62,7 @@ async fn from_samples(
         .iter()
         .map(|(id, hour)| (*id, *hour, Interval::Hour.end(*hour)))
         .collect();
-    let mut summaries: Vec<Option<Summary>> = vec![None; hours.len()];
-    let mut samples = Copied::begin(connection, &queries::copy_parts(&parts)).await?;
-    while let Some(mut fields) = samples.next().await? {
-        let (place, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
-        let Some(summary) = usize::try_from(place)
-            .ok()
-            .and_then(|place| summaries.get_mut(place))
-        else {
-            continue;
-        };
-        match summary {
-            Some(summary) => summary.add(at, value),
-            None => *summary = Some(Summary::of(at, value)),
-        }
-    }
+    let summaries = rows::of_parts(connection, &parts).await?;
     let (mut made, mut gone) = (Vec::new(), Vec::new());
     for ((series_id, hour), summary) in hours.into_iter().zip(summaries) {
         match summary {

@@ -7,7 +7,13 @@ use super::Interval;
 use crate::{
     db::{self, Connection},
     error::{Error, Result},
-    metrics::{cached::time, queries, sketch::Sketch, summary::Summary},
+    metrics::{
+        cached::time,
+        copy::Copied,
+        queries::{self, Part},
+        sketch::Sketch,
+        summary::Summary,
+    },
 };
 
 /// How many rollups one statement writes.
@@ -158,4 +164,65 @@ pub(super) async fn remove(connection: &Connection, places: &[Place]) -> Result<
     )
     .await?;
     Ok(())
+}
+
+/// How many series are read together: what is in memory is a day of them.
+const SERIES_AT_ONCE: i32 = 500;
+
+/// The numbers of series up to the last one, in pieces: the first and the last of each.
+pub(super) fn pieces(last: i32) -> impl Iterator<Item = (i32, i32)> {
+    let mut first = 1_i32;
+    std::iter::from_fn(move || {
+        let piece = (first, first.saturating_add(SERIES_AT_ONCE - 1));
+        first = piece.1.checked_add(1)?;
+        (piece.0 <= last).then_some(piece)
+    })
+}
+
+/// The hours of a range from samples, in the order of series and times.
+pub(super) async fn of_samples(
+    connection: &Connection,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    series: (i32, i32),
+) -> Result<Vec<Rollup>> {
+    let mut samples = Copied::begin(connection, &queries::copy_range(from, to, series)).await?;
+    let mut hours: Vec<Rollup> = Vec::new();
+    while let Some(mut fields) = samples.next().await? {
+        let (series_id, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+        let bucket = Interval::Hour.floor(time(at));
+        match hours.last_mut() {
+            Some(hour) if hour.series_id == series_id && hour.bucket == bucket => {
+                hour.summary.add(at, value);
+            }
+            _ => hours.push(Rollup::new(
+                series_id,
+                Interval::Hour,
+                bucket,
+                Summary::of(at, value),
+            )),
+        }
+    }
+    Ok(hours)
+}
+
+/// What parts of series amount to, in their order; `None` where there is no sample.
+pub(in crate::metrics) async fn of_parts(
+    connection: &Connection,
+    parts: &[Part],
+) -> Result<Vec<Option<Summary>>> {
+    let mut summaries: Vec<Option<Summary>> = vec![None; parts.len()];
+    let mut samples = Copied::begin(connection, &queries::copy_parts(parts)).await?;
+    while let Some(mut fields) = samples.next().await? {
+        let (place, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+        match usize::try_from(place)
+            .ok()
+            .and_then(|place| summaries.get_mut(place))
+        {
+            Some(Some(summary)) => summary.add(at, value),
+            Some(empty) => *empty = Some(Summary::of(at, value)),
+            None => {}
+        }
+    }
+    Ok(summaries)
 }

@@ -9,14 +9,11 @@ use super::{
 use crate::{
     db::{self, Connection, OpenTransaction},
     error::Result,
-    metrics::{Metrics, cached::time, copy::Copied, queries, summary::Summary},
+    metrics::{Metrics, queries},
 };
 
 /// How many series are merged by one statement.
 const SERIES_AT_ONCE: i64 = 500;
-
-/// How many rollups are written together.
-const ROLLUPS_AT_ONCE: usize = 2_000;
 
 /// The longest that a statement of the roller may take, in milliseconds: it may read a day of every series.
 pub(super) const BEGIN: &str = "begin; set local statement_timeout = '600s'";
@@ -64,11 +61,11 @@ async fn is_of_this_cluster(connection: &Connection) -> Result<bool> {
 /// Rolls up the next day, or hour where the day is not over; gives how many hours that were.
 pub(super) async fn roll_next(metrics: &Metrics<'_>) -> Result<u64> {
     let open = OpenTransaction::begin(metrics.pool, BEGIN).await?;
-    let rolled = roll_in_tx(metrics, open.connection()?).await;
+    let rolled = roll_in_tx(open.connection()?).await;
     open.end(rolled).await
 }
 
-async fn roll_in_tx(metrics: &Metrics<'_>, connection: &Connection) -> Result<u64> {
+async fn roll_in_tx(connection: &Connection) -> Result<u64> {
     let Some(state) = lock_state(connection).await? else {
         return Ok(0);
     };
@@ -90,10 +87,7 @@ async fn roll_in_tx(metrics: &Metrics<'_>, connection: &Connection) -> Result<u6
         Interval::Hour
     };
     let to = interval.end(from);
-    // Read by a connection of its own: this one writes meanwhile, and holds the lock.
-    let reader = OpenTransaction::begin(metrics.pool, BEGIN).await?;
-    let copied = roll_range(connection, reader.connection()?, from, to, is_whole_day).await;
-    reader.end(copied).await?;
+    roll_range(connection, from, to, is_whole_day).await?;
     if to == Interval::Day.floor(to) {
         if !is_whole_day {
             merge(
@@ -126,61 +120,25 @@ fn begin(state: &State) -> DateTime<Utc> {
     }
 }
 
-/// Rolls up the hours of a range, and the range itself where it is a day.
+/// Rolls up the hours of a range, and the range itself where it is a day: some series after the other, so that what is in
+/// memory is theirs, and one connection does.
 async fn roll_range(
-    writer: &Connection,
-    reader: &Connection,
+    connection: &Connection,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     is_whole_day: bool,
 ) -> Result<()> {
-    let mut samples = Copied::begin(reader, &queries::copy_range(from, to, None)).await?;
-    let mut rollups = Vec::new();
-    let mut hour: Option<Rollup> = None;
-    let mut day: Option<Rollup> = None;
-    while let Some(mut fields) = samples.next().await? {
-        let (series_id, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
-        let bucket = Interval::Hour.floor(time(at));
-        match &mut hour {
-            Some(hour) if hour.series_id == series_id && hour.bucket == bucket => {
-                hour.summary.add(at, value);
-            }
-            _ => {
-                let next = Rollup::new(series_id, Interval::Hour, bucket, Summary::of(at, value));
-                finish(hour.replace(next), &mut day, &mut rollups, is_whole_day);
-            }
+    let last: i32 = db::query_one(connection, &queries::LAST_SERIES, &[])
+        .await?
+        .try_get("id")?;
+    for series in rows::pieces(last) {
+        let hours = rows::of_samples(connection, from, to, series).await?;
+        if is_whole_day {
+            rows::write(connection, &merged(hours.clone(), Interval::Day)).await?;
         }
-        if rollups.len() >= ROLLUPS_AT_ONCE {
-            rows::write(writer, &rollups).await?;
-            rollups.clear();
-        }
+        rows::write(connection, &hours).await?;
     }
-    finish(hour, &mut day, &mut rollups, is_whole_day);
-    rollups.extend(day);
-    rows::write(writer, &rollups).await
-}
-
-/// An hour is complete: it is written, and becomes part of its day.
-fn finish(
-    hour: Option<Rollup>,
-    day: &mut Option<Rollup>,
-    rollups: &mut Vec<Rollup>,
-    is_whole_day: bool,
-) {
-    let Some(hour) = hour else {
-        return;
-    };
-    if is_whole_day {
-        match day {
-            Some(day) if day.series_id == hour.series_id => day.summary.merge(&hour.summary),
-            _ => {
-                let bucket = Interval::Day.floor(hour.bucket);
-                let next = Rollup::new(hour.series_id, Interval::Day, bucket, hour.summary.clone());
-                rollups.extend(day.replace(next));
-            }
-        }
-    }
-    rollups.push(hour);
+    Ok(())
 }
 
 /// Merges the rollups of one bucket from those below it, for all series.

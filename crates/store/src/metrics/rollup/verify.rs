@@ -12,22 +12,22 @@ use uuid::Uuid;
 
 use super::{
     Interval, fold,
-    rows::{Place, Rollup},
+    rows::{self, Place, Rollup},
     turn::merged,
 };
 use crate::{
     clock::uuid_at,
     db::{self, Connection, OpenTransaction},
     error::{Error, Result},
-    metrics::{Metrics, cached::time, copy::Copied, queries, summary::Summary},
+    metrics::{Metrics, queries},
 };
-
-/// How many series are compared at once: what is in memory is their day.
-const SERIES_AT_ONCE: i32 = 200;
 
 /// Everything of a day is compared in one snapshot.
 const BEGIN_READING: &str =
     "begin isolation level repeatable read read only; set local statement_timeout = '600s'";
+
+/// The most differences that one repair is about.
+const MADE_AGAIN: usize = 100_000;
 
 /// The most differences that are named.
 const NAMED: usize = 100;
@@ -65,7 +65,7 @@ pub struct Verified {
     pub differing: u64,
     /// Whether the day is now known to be equal.
     pub is_verified: bool,
-    /// Whether what differed was rolled up again.
+    /// Whether what differed was rolled up again, and is equal now.
     pub is_repaired: bool,
 }
 
@@ -82,18 +82,25 @@ impl Metrics<'_> {
     ) -> Result<Verified> {
         let name = uuid_at(now);
         self.begin_verifying(day, name).await?;
-        let open = OpenTransaction::begin(self.pool, BEGIN_READING).await?;
-        let compared = compare(open.connection()?, day).await;
-        let mut verified = open.end(compared).await?;
+        let mut verified = self.compare(day).await?;
         if verified.differing == 0 && verified.waiting == 0 {
             let connection = self.pool.get().await?;
             let ended =
                 db::execute(&connection, &queries::END_VERIFYING, &[&day, &name, &now]).await?;
             verified.is_verified = ended == 1;
         } else if repair && verified.differing > 0 {
-            verified.is_repaired = self.repair(&verified).await?;
+            self.make_again(&verified.differences).await?;
+            let again = self.compare(day).await?;
+            verified.is_repaired = again.differing == 0 && again.waiting == 0;
         }
+        verified.differences.truncate(NAMED);
         Ok(verified)
+    }
+
+    async fn compare(&self, day: NaiveDate) -> Result<Verified> {
+        let open = OpenTransaction::begin(self.pool, BEGIN_READING).await?;
+        let compared = compare(open.connection()?, day).await;
+        open.end(compared).await
     }
 
     async fn begin_verifying(&self, day: NaiveDate, name: Uuid) -> Result<()> {
@@ -121,17 +128,15 @@ impl Metrics<'_> {
         Ok(())
     }
 
-    /// Marks what differs, and rolls it up again.
-    async fn repair(&self, verified: &Verified) -> Result<bool> {
+    /// Marks what differs, and rolls it up again, unless another roller is about to.
+    async fn make_again(&self, differences: &[Difference]) -> Result<()> {
         let connection = self.pool.get().await?;
-        let ids: Vec<i32> = verified
-            .differences
+        let ids: Vec<i32> = differences
             .iter()
             .map(|difference| difference.series_id)
             .collect();
         // A day's or a week's first hour makes these anew.
-        let hours: Vec<_> = verified
-            .differences
+        let hours: Vec<_> = differences
             .iter()
             .map(|difference| difference.bucket)
             .collect();
@@ -142,7 +147,7 @@ impl Metrics<'_> {
                 break;
             }
         }
-        Ok(verified.differences.len() == usize::try_from(verified.differing).unwrap_or(usize::MAX))
+        Ok(())
     }
 
     /// The days that are rolled up and not verified, the oldest first.
@@ -185,9 +190,7 @@ async fn compare(connection: &Connection, day: NaiveDate) -> Result<Verified> {
     let last: i32 = db::query_one(connection, &queries::LAST_SERIES, &[])
         .await?
         .try_get("id")?;
-    let mut first = 1;
-    while first <= last {
-        let series = (first, first.saturating_add(SERIES_AT_ONCE - 1));
+    for series in rows::pieces(last) {
         let mut there = from_samples(connection, from, to, series).await?;
         let mut stored = read(
             connection,
@@ -206,7 +209,6 @@ async fn compare(connection: &Connection, day: NaiveDate) -> Result<Verified> {
             stored.extend(read(connection, &[Interval::Week], week, to, series).await?);
         }
         verified.note(&there, &stored, &marked);
-        first = series.1.saturating_add(1);
     }
     Ok(verified)
 }
@@ -232,24 +234,7 @@ async fn from_samples(
     to: DateTime<Utc>,
     series: (i32, i32),
 ) -> Result<Rollups> {
-    let mut samples =
-        Copied::begin(connection, &queries::copy_range(from, to, Some(series))).await?;
-    let mut hours: Vec<Rollup> = Vec::new();
-    while let Some(mut fields) = samples.next().await? {
-        let (series_id, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
-        let bucket = Interval::Hour.floor(time(at));
-        match hours.last_mut() {
-            Some(hour) if hour.series_id == series_id && hour.bucket == bucket => {
-                hour.summary.add(at, value);
-            }
-            _ => hours.push(Rollup::new(
-                series_id,
-                Interval::Hour,
-                bucket,
-                Summary::of(at, value),
-            )),
-        }
-    }
+    let hours = rows::of_samples(connection, from, to, series).await?;
     let mut rollups = finished(merged(hours.clone(), Interval::Day));
     rollups.extend(finished(hours));
     Ok(rollups)
@@ -297,7 +282,7 @@ impl Verified {
                 continue;
             }
             self.differing += 1;
-            if self.differences.len() < NAMED {
+            if self.differences.len() < MADE_AGAIN {
                 self.differences.push(Difference {
                     series_id,
                     interval,

@@ -158,7 +158,7 @@ async fn aggregates_equal_plain_sql_whatever_is_rolled_up() {
             let query = query(host, range.0, range.1, interval);
             let aggregated = store
                 .metrics()
-                .aggregate(&query.selector, interval, now)
+                .aggregate(&query.selector, interval, None, now)
                 .await
                 .unwrap();
             assert_same(&aggregated.buckets, &plain(&client, &query).await, &query);
@@ -197,7 +197,7 @@ async fn what_was_acknowledged_is_in_the_next_aggregate() {
         }
         let aggregated = store
             .metrics()
-            .aggregate(&week.selector, week.interval, noon())
+            .aggregate(&week.selector, week.interval, None, noon())
             .await
             .unwrap();
         let counted: u64 = aggregated.buckets.iter().map(|bucket| bucket.count).sum();

@@ -15,6 +15,7 @@ use crate::{
     error::ApiResult,
     input::{Body, Query},
     routes::{Call, Routes},
+    version::Seen,
 };
 
 const INTERVALS: &[(&str, Interval); 3] = &[
@@ -38,6 +39,7 @@ pub(super) fn add(routes: Routes) -> Routes {
                  the range has the samples of its part. Percentiles are within 1 % of a sample of that rank.",
             )
             .query::<AggregateParams>()
+            .after_version()
             .answers::<MetricAggregate>("the buckets that have samples, in order")
             .refuses(400, "too_many_series_matched", "more series match than one read may be about")
             .refuses(400, "too_many_buckets", "the range has more than 20,000 buckets"),
@@ -59,6 +61,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 
 async fn aggregate(
     State(state): State<AppState>,
+    Seen(seen): Seen,
     Query(mut query): Query,
 ) -> ApiResult<Json<MetricAggregate>> {
     // Both are required here; elsewhere they only narrow down.
@@ -77,7 +80,7 @@ async fn aggregate(
     let store = &state.store;
     let aggregated = store
         .metrics()
-        .aggregate(&selector, interval, store.now())
+        .aggregate(&selector, interval, seen, store.now())
         .await?;
     Ok(Json(MetricAggregate {
         service_name,
