@@ -267,3 +267,43 @@ async fn a_shift_of_a_fifth_is_found_and_nothing_else_is() {
     assert_eq!(top.series.len(), 2);
     assert!(top.series[0].max >= top.series[1].max);
 }
+
+#[tokio::test]
+async fn a_read_that_is_given_up_leaves_no_transaction_behind() {
+    let (db, store) = store().await;
+    store_all(&store, batch(&series("latency", "a"), minutes(3, 1.0))).await;
+    roll(&store, noon()).await;
+    let month = query(
+        None,
+        noon() - TimeDelta::days(30),
+        noon() + TimeDelta::minutes(7),
+        Interval::Week,
+    );
+    let mut random = StdRng::seed_from_u64(seed());
+    let admin = db.admin().await;
+    let mut given_up = 0;
+    for turn in 0..scale(150, 1_500) {
+        let patience = std::time::Duration::from_micros(random.random_range(0..4_000));
+        let name = series("latency", &format!("new-{turn}"));
+        let reading = async {
+            let samples = batch(&name, [(at(-1), 1.0)]);
+            store
+                .metrics()
+                .record(samples, utxoiq_store::metrics::Accept::Whole, None, noon())
+                .await
+                .unwrap();
+            store
+                .metrics()
+                .aggregate(&month.selector, month.interval, None, noon())
+                .await
+                .unwrap();
+        };
+        given_up += usize::from(tokio::time::timeout(patience, reading).await.is_err());
+    }
+    assert!(given_up > 20, "only {given_up} were given up");
+    let open = "select count(*) from pg_stat_activity
+                where datname = current_database() and state like 'idle in transaction%'";
+    // What was sent last may be under way still; the session ends such transactions itself after ten seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(super::number(&admin, open).await, 0);
+}

@@ -405,3 +405,65 @@ async fn a_day_that_is_archived_takes_no_samples_and_the_others_do() {
         100
     );
 }
+
+#[tokio::test]
+async fn samples_whose_sender_has_gone_away_still_take_their_room() {
+    let db = crate::support::TestDb::new().await;
+    let mut config = db.settings();
+    config.metrics.max_samples_per_commit = 10;
+    config.metrics.max_waiting_samples = 100;
+    let store = Store::open(config).unwrap();
+    let cpu = series("cpu", "a");
+    store_all(&store, batch(&cpu, [(at(-1_000), 0.0)])).await;
+    let mut locker = db.admin().await;
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("lock table system_metrics_20260310 in share mode")
+        .await
+        .unwrap();
+    let mut refused = 0;
+    for n in 0..40 {
+        let samples = batch(&cpu, (0..10).map(|k| (at(-n * 10 - k), 1.0)));
+        let metrics = store.metrics();
+        let sending = metrics.record(samples, Accept::Whole, None, noon());
+        // Gone, unless it was refused at once.
+        let answer = tokio::time::timeout(std::time::Duration::from_millis(20), sending).await;
+        refused += usize::from(answer.is_ok_and(|answer| answer.is_err()));
+        assert!(store.metrics_intake().snapshot().waiting <= 100);
+    }
+    assert!(refused >= 30, "only {refused} were refused");
+    lock.rollback().await.unwrap();
+    while store.metrics_intake().snapshot().waiting > 0 {
+        tokio::task::yield_now().await;
+        store
+            .metrics()
+            .record(batch(&cpu, [(at(5), 1.0)]), Accept::Whole, None, noon())
+            .await
+            .ok();
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_stored_as_a_whole_is_not_torn_by_an_archived_day() {
+    let (db, store) = store().await;
+    let cpu = series("cpu", "a");
+    let admin = db.admin().await;
+    admin
+        .batch_execute(
+            "insert into metric_days (day, state, made_at) values ('2026-03-05', 'archived', '2026-03-05')",
+        )
+        .await
+        .unwrap();
+    let both = || batch(&cpu, [(at(0), 1.0), (at(-5 * 86_400), 1.0)]);
+    let whole = store
+        .metrics()
+        .record(both(), Accept::Whole, None, noon())
+        .await
+        .unwrap();
+    assert_eq!(whole.samples[0].outcome, Outcome::Withheld);
+    assert_eq!(whole.tally().rejected[&Reason::Archived].0, 1);
+    assert_eq!(
+        number(&admin, "select count(*) from system_metrics").await,
+        0
+    );
+    assert_eq!(record(&store, both()).await.tally().stored, 1);
+}
