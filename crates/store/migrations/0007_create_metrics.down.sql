@@ -1,6 +1,7 @@
 drop function metric_make_day;
 drop table system_metrics;
 drop table metric_series;
+drop function metric_series_are_kept;
 drop function metric_series_truncated;
 drop function metric_series_changed;
 drop function metric_samples_truncated;

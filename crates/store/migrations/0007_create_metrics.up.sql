@@ -10,7 +10,7 @@
 --
 --   * metric_closing_hour (a sequence) says which hours are closed or being closed. A statement that writes into one of
 --     them leaves a mark for each series and hour; a mark is never shared by two transactions, so none is lost.
---   * An hour is rolled up for the first time only when every transaction has ended that was in progress after the
+--   * An hour is rolled up for the first time only when every transaction has ended that had its number before the
 --     sequence was set: it may have read the sequence before, and left no mark.
 --
 -- A sequence and not a row, since a sequence is always read as it is now: under REPEATABLE READ a row would be read as it
@@ -112,17 +112,16 @@ create index metric_rollups_bucket_idx on metric_rollups using brin (bucket) wit
 create table metric_rollup_state (
     only_one          boolean     not null,
     rolled_before     timestamptz not null,
-    -- The hours before this one are being closed: they are rolled up when no transaction is left that was in progress in
-    -- this snapshot of this cluster.
+    -- The hours before this one are being closed: they are rolled up when every transaction of this cluster below this
+    -- one has ended. It was given its number when metric_closing_hour had been set.
     closing_before    timestamptz not null,
-    closing_snapshot  text        not null,
+    closing_x         xid8        not null,
     system_identifier bigint      not null,
     constraint metric_rollup_state_pkey primary key (only_one),
     constraint metric_rollup_state_is_one_row check (only_one),
-    constraint metric_rollup_state_is_in_order check (rolled_before <= closing_before),
-    constraint metric_rollup_state_snapshot_parses check (closing_snapshot::pg_snapshot is not null)
+    constraint metric_rollup_state_is_in_order check (rolled_before <= closing_before)
 );
-insert into metric_rollup_state values (true, 'epoch', 'epoch', '1:1:', 0);
+insert into metric_rollup_state values (true, 'epoch', 'epoch', '0', 0);
 
 -- Requests without times of their own, so that one that is sent again adds nothing.
 create table metric_requests (
@@ -145,6 +144,10 @@ declare
     partition text := 'system_metrics_' || to_char(wanted, 'YYYYMMDD');
     its_state text;
 begin
+    -- What is there needs no lock: a late writer that stays open holds the day's row.
+    if to_regclass(partition) is not null and exists (select from metric_days d where d.day = wanted and d.state = 'open') then
+        return false;
+    end if;
     insert into metric_days (day, state, made_at) values (wanted, 'open', metric_make_day.made_at) on conflict (day) do nothing;
     -- Others who make the same day wait here.
     select d.state into its_state from metric_days d where d.day = wanted for update;
@@ -226,10 +229,12 @@ begin
     else
         update metric_days set verifying = null, verified_at = null where state = 'open';
     end if;
+    -- Days that are archived keep their rollups: their samples are elsewhere.
     insert into metric_marks (series_id, hour)
-    select series_id, bucket from metric_rollups
-    where hours = 1 and (only_day is null or (bucket >= only_day::timestamp at time zone 'UTC'
-                                              and bucket < (only_day + 1)::timestamp at time zone 'UTC'));
+    select r.series_id, r.bucket from metric_days d
+    join metric_rollups r on r.hours = 1 and r.bucket >= d.day::timestamp at time zone 'UTC'
+                             and r.bucket < (d.day + 1)::timestamp at time zone 'UTC'
+    where d.state = 'open' and (only_day is null or d.day = only_day);
     insert into cache_outbox (kind, key, x, written_at) values ('metric_samples', null, pg_current_xact_id(), clock_timestamp());
     return null;
 end $$;
@@ -261,12 +266,19 @@ begin
 end $$;
 create trigger changed_by_insert after insert on metric_series
     referencing new table as changed_rows for each statement execute function metric_series_changed();
-create trigger changed_by_update_to after update on metric_series
-    referencing new table as changed_rows for each statement execute function metric_series_changed();
-create trigger changed_by_update_from after update on metric_series
-    referencing old table as changed_rows for each statement execute function metric_series_changed();
-create trigger changed_by_delete after delete on metric_series
-    referencing old table as changed_rows for each statement execute function metric_series_changed();
+
+-- Processes remember the numbers of series: one that was renamed or deleted would take samples of its old name.
+create function metric_series_are_kept() returns trigger language plpgsql set search_path = public, pg_temp as $$
+begin
+    if tg_op = 'UPDATE' and (new.id, new.service_name, new.metric_type, new.unit, new.labels)
+                            = (old.id, old.service_name, old.metric_type, old.unit, old.labels) then
+        return new;
+    end if;
+    raise exception 'series are not renamed or deleted: running services remember their numbers'
+        using hint = 'a series of another name is made by its first sample', errcode = 'UT002';
+end $$;
+create trigger kept before update or delete on metric_series
+    for each row execute function metric_series_are_kept();
 create trigger changed_by_truncate after truncate on metric_series
     for each statement execute function metric_series_truncated();
 
@@ -285,7 +297,7 @@ grant update (created_at) on metric_services to utxoiq_app;
 grant select, update (verifying, verified_at) on metric_days to utxoiq_app;
 grant select, insert, delete on metric_marks, metric_requests to utxoiq_app;
 grant select, insert, update, delete on metric_rollups to utxoiq_app;
-grant select, update (rolled_before, closing_before, closing_snapshot, system_identifier) on metric_rollup_state to utxoiq_app;
+grant select, update (rolled_before, closing_before, closing_x, system_identifier) on metric_rollup_state to utxoiq_app;
 grant select, update on sequence metric_closing_hour to utxoiq_app;
 
 revoke execute on function metric_make_day from public;
@@ -296,3 +308,4 @@ revoke execute on function metric_samples_changed from public;
 revoke execute on function metric_samples_truncated from public;
 revoke execute on function metric_series_changed from public;
 revoke execute on function metric_series_truncated from public;
+revoke execute on function metric_series_are_kept from public;

@@ -14,7 +14,7 @@
 //! It can be fed from summaries as well: with the least, the greatest and the last sample of each, at their times.
 
 /// The fewest points that a chart can be asked for: one slot.
-const POINTS_A_SLOT: usize = 4;
+pub(super) const POINTS_A_SLOT: usize = 4;
 
 /// A chart while its samples come in, in order of time.
 #[derive(Debug, Clone)]

@@ -16,9 +16,11 @@
 //! roller:                                    sets the sequence          reads samples: has them
 //! ```
 //!
-//! So the roller takes a snapshot after setting the sequence, and reads samples only when every transaction that this
-//! snapshot saw in progress has ended: the writer had its number before it read the sequence, since it had inserted.
-//! A transaction that stays open in the cluster delays this and nothing else: readers compute more hours from samples.
+//! So the roller notes, in a transaction of its own that begins after the sequence was set, the number of that transaction,
+//! and reads samples only when every transaction below it has ended: the writer had its number before it read the
+//! sequence, since it had inserted. (A snapshot would not do: the end of one is the last *completed* transaction, and a
+//! writer above it counts as one that has still to begin.) A transaction that stays open in the cluster delays this and
+//! nothing else: readers compute more hours from samples.
 //!
 //! # How it is rolled up again
 //!

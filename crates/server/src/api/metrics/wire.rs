@@ -195,12 +195,14 @@ fn write_one(
     sample: &NewSample,
     recorded: &RecordedSample,
 ) -> serde_json::Result<()> {
+    // Minus zero is stored as zero.
+    let sent = sample.value + 0.0;
     let (value, became) = match &recorded.outcome {
-        Outcome::Stored => (sample.value, "stored"),
-        Outcome::Duplicate => (sample.value, "duplicate"),
+        Outcome::Stored => (sent, "stored"),
+        Outcome::Duplicate => (sent, "duplicate"),
         Outcome::Conflict { stored } => (*stored, "conflict"),
         // Of a batch that is recorded whole, none is answered for in this way.
-        Outcome::Withheld | Outcome::Rejected(_) => (sample.value, "rejected"),
+        Outcome::Withheld | Outcome::Rejected(_) => (sent, "rejected"),
     };
     let (id, at) = (sample_id(recorded.series_id, recorded.at), recorded.at);
     write_sample(
@@ -365,7 +367,7 @@ mod tests {
         assert_eq!(read.len(), 3);
         for (index, metric) in read.iter().enumerate() {
             let (_, became, value) = &outcomes[index];
-            assert_eq!(metric.metric_value.to_bits(), value.to_bits());
+            assert_eq!(metric.metric_value.to_bits(), (value + 0.0).to_bits());
             assert_eq!(metric.outcome, *became);
             let time = metric.timestamp.timestamp_micros();
             assert_eq!(sample_of(metric.id), Some((7, time)));

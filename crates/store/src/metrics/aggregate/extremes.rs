@@ -7,7 +7,13 @@ use super::{BEGIN, parts::Parts, read_state};
 use crate::{
     db::{self, Connection, OpenTransaction, Pool},
     error::Result,
-    metrics::{cached::time, chart::Chart, copy::Copied, queries, rollup::Interval},
+    metrics::{
+        cached::{HOUR, time},
+        chart::{Chart, POINTS_A_SLOT},
+        copy::Copied,
+        queries,
+        rollup::Interval,
+    },
 };
 
 /// The points of one series of a chart, which are samples of it, in the order of their times. Takes the samples it looks at
@@ -35,7 +41,7 @@ async fn draw(
     points: usize,
     left: &mut i64,
 ) -> Result<Option<Vec<(i64, f64)>>> {
-    let mut chart = Chart::new(from, to, points);
+    let mut chart = of_whole_hours(from, to, points);
     let (since, until) = (time(from), time(to));
     let marks = read_state(connection, &[id], since, until).await?;
     let parts = Parts::of(&[id], since, until, Interval::Hour, &marks);
@@ -64,6 +70,20 @@ async fn draw(
         chart.push(at, value);
     }
     Ok(Some(chart.finish()))
+}
+
+/// A chart whose slots are whole hours, as many of them as there are points for: an hour's extremes then are its slot's.
+fn of_whole_hours(from: i64, to: i64, points: usize) -> Chart {
+    let first = from.div_euclid(HOUR);
+    let hours = (to.saturating_sub(1).div_euclid(HOUR) + 1 - first).max(1);
+    let slots = i64::try_from(points / POINTS_A_SLOT)
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let hours_a_slot = (hours + slots - 1) / slots;
+    let slots = (hours + hours_a_slot - 1) / hours_a_slot;
+    let (start, end) = (first * HOUR, (first + slots * hours_a_slot) * HOUR);
+    let points = usize::try_from(slots).unwrap_or(1) * POINTS_A_SLOT;
+    Chart::new(start, end, points)
 }
 
 /// Of each hour that is rolled up, in the order of their times.

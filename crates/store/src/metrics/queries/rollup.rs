@@ -10,7 +10,7 @@ pub const LOCK_STATE: Statement = Statement {
     name: "metrics.lock_rollup_state",
     sql: "select rolled_before, closing_before,
                  system_identifier = (select system_identifier from pg_control_system()) as is_ours,
-                 pg_snapshot_xmin(pg_current_snapshot()) >= pg_snapshot_xmax(closing_snapshot::pg_snapshot) as are_ended,
+                 pg_snapshot_xmin(pg_current_snapshot()) > closing_x as are_ended,
                  (select min(day) from metric_days where state = 'open') as first_day
           from metric_rollup_state for update of metric_rollup_state skip locked",
     params: &[],
@@ -23,7 +23,8 @@ pub const LOCK_STATE: Statement = Statement {
     ],
 };
 
-/// From now on writes into hours before this one (in hours since the epoch) leave marks. Never goes back.
+/// From now on writes into hours before this one (in hours since the epoch) leave marks. Never goes back; to be done while
+/// the state is locked.
 pub const CLOSE_HOURS: Statement = Statement {
     name: "metrics.close_hours",
     sql: "select setval('metric_closing_hour', greatest($1, (select last_value from metric_closing_hour))) as hour",
@@ -31,12 +32,15 @@ pub const CLOSE_HOURS: Statement = Statement {
     columns: &[("hour", Type::INT8)],
 };
 
-/// What was closed by the statement before; this one's snapshot is later.
+/// What is closed, by the transaction before this one: whoever may have read the sequence before it was set has a lower
+/// number than this one.
 pub const NOTE_CLOSED: Statement = Statement {
     name: "metrics.note_closed",
     sql: "update metric_rollup_state
-          set closing_before = greatest($1, closing_before), closing_snapshot = pg_current_snapshot()::text,
-              system_identifier = (select system_identifier from pg_control_system())",
+          set closing_before = $1, closing_x = pg_current_xact_id(),
+              system_identifier = (select system_identifier from pg_control_system())
+          where closing_before < $1
+             or closing_before = $1 and system_identifier <> (select system_identifier from pg_control_system())",
     params: &[Type::TIMESTAMPTZ],
     columns: &[],
 };
@@ -49,11 +53,14 @@ pub const NOTE_ROLLED: Statement = Statement {
     columns: &[],
 };
 
-/// Takes up to `$2` marks of hours before `$1`, those of one bucket together.
+/// Takes up to `$2` marks of hours before `$1`, those of one bucket together. Only of days whose samples are there.
 pub const TAKE_MARKS: Statement = Statement {
     name: "metrics.take_marks",
     sql: "delete from metric_marks where ctid = any (array(
-              select ctid from metric_marks where hour < $1 order by series_id, hour limit $2))
+              select ctid from metric_marks m
+              where hour < $1
+                and exists (select from metric_days d where d.day = (m.hour at time zone 'UTC')::date and d.state = 'open')
+              order by series_id, hour limit $2))
           returning series_id, hour",
     params: &[Type::TIMESTAMPTZ, Type::INT8],
     columns: &[("series_id", Type::INT4), ("hour", Type::TIMESTAMPTZ)],

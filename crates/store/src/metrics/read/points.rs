@@ -5,8 +5,8 @@
 //! * Each series in at most so many points, which are samples of it: its extremes, and those of each slot of time, are among
 //!   them ([`Chart`]). A series with no more samples than that comes whole.
 //! * Memory for the points of one series.
-//! * Ranges of more than two days are drawn from rollups: of each hour its extremes and its last sample, at their times. What is
-//!   not rolled up comes from samples.
+//! * Ranges of more than two days, in slots of an hour at least, are drawn from rollups: slots are whole hours, and of each
+//!   hour come its extremes and its last sample, at their times. What is not rolled up comes from samples.
 //! * Bounded work: [`LONGER`] times `metrics.max_samples_per_read` samples are looked at; where series remain, the place to
 //!   go on from.
 
@@ -17,7 +17,7 @@ use super::{
         Metrics,
         aggregate::extremes::chart,
         cached::{HOUR, Series},
-        chart::Chart,
+        chart::{Chart, POINTS_A_SLOT},
     },
     Selector,
     page::StreamCursor,
@@ -36,8 +36,8 @@ pub const POINTS: RangeInclusive<i64> = 4..=10_000;
 /// So many times more samples than a whole read gives are looked at: they cost less, as they are not written out.
 pub const LONGER: i64 = 10;
 
-/// Ranges longer than this are drawn from hours.
-const LONG: i64 = 48 * HOUR;
+/// Ranges of more hours than this are drawn from hours.
+const LONG: i64 = 48;
 
 /// A series with its points: times in microseconds, and values.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,7 +215,11 @@ impl Metrics<'_> {
             return Err(Error::field("points", message));
         }
         let points = usize::try_from(points).unwrap_or_default();
-        if selector.to.saturating_sub(selector.from) > LONG {
+        let range = selector.clamped();
+        let hours = range.to.saturating_sub(range.from) / HOUR;
+        // Where a slot is shorter than an hour, an hour's extremes are not the slot's.
+        let slots = i64::try_from(points / POINTS_A_SLOT).unwrap_or(i64::MAX);
+        if hours > LONG && hours >= slots {
             return self.points_of_hours(selector, points, after).await;
         }
         self.points_of_samples(selector, points, after).await

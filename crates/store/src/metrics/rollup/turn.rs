@@ -24,34 +24,40 @@ pub(super) async fn close(metrics: &Metrics<'_>, now: DateTime<Utc>) -> Result<b
     let target = Interval::Hour.floor(now.checked_sub_signed(closing).unwrap_or(now));
     let open = OpenTransaction::begin(metrics.pool, BEGIN).await?;
     let closed = close_in_tx(open.connection()?, target).await;
-    open.end(closed).await
+    let Some(target) = open.end(closed).await? else {
+        return Ok(false);
+    };
+    // A transaction of its own, which gets its number after the sequence was set.
+    let connection = metrics.pool.get().await?;
+    Ok(db::execute(&connection, &queries::NOTE_CLOSED, &[&target]).await? > 0)
 }
 
-async fn close_in_tx(connection: &Connection, target: DateTime<Utc>) -> Result<bool> {
+async fn close_in_tx(
+    connection: &Connection,
+    target: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
     let Some(state) = lock_state(connection).await? else {
-        return Ok(false);
+        return Ok(None);
     };
     let is_closing = state.closing_before > state.rolled_before;
     // Where they were closed in another cluster, the wait begins anew.
     if is_closing && (state.are_ended || is_of_this_cluster(connection).await?) {
-        return Ok(false);
+        return Ok(None);
     }
     if !is_closing && target <= state.closing_before {
-        return Ok(false);
+        return Ok(None);
     }
     let target = target.max(state.closing_before);
-    db::execute(
+    db::query_one(
         connection,
         &queries::CLOSE_HOURS,
         &[&(target.timestamp() / 3_600)],
     )
     .await?;
-    // A statement of its own: its snapshot must be later than the change of the sequence.
-    db::execute(connection, &queries::NOTE_CLOSED, &[&target]).await?;
-    Ok(true)
+    Ok(Some(target))
 }
 
-/// Whether the snapshot that is waited for was taken in this cluster; a restored database has one of another.
+/// Whether the transaction that is waited for is of this cluster; a restored database has one of another.
 async fn is_of_this_cluster(connection: &Connection) -> Result<bool> {
     Ok(db::query_one(connection, &queries::IS_CLOSING_HERE, &[])
         .await?

@@ -89,7 +89,7 @@ impl Metrics<'_> {
                 db::execute(&connection, &queries::END_VERIFYING, &[&day, &name, &now]).await?;
             verified.is_verified = ended == 1;
         } else if repair && verified.differing > 0 {
-            self.make_again(&verified.differences).await?;
+            self.make_again(day, &verified.differences).await?;
             let again = self.compare(day).await?;
             verified.is_repaired = again.differing == 0 && again.waiting == 0;
         }
@@ -129,17 +129,18 @@ impl Metrics<'_> {
     }
 
     /// Marks what differs, and rolls it up again, unless another roller is about to.
-    async fn make_again(&self, differences: &[Difference]) -> Result<()> {
+    async fn make_again(&self, day: NaiveDate, differences: &[Difference]) -> Result<()> {
         let connection = self.pool.get().await?;
         let ids: Vec<i32> = differences
             .iter()
             .map(|difference| difference.series_id)
             .collect();
-        // A day's or a week's first hour makes these anew.
-        let hours: Vec<_> = differences
-            .iter()
-            .map(|difference| difference.bucket)
-            .collect();
+        // Any hour of a day makes the day and its week anew; it is one of this day, whose samples are there.
+        let hour = |difference: &Difference| match difference.interval {
+            Interval::Hour => difference.bucket,
+            Interval::Day | Interval::Week => start_of(day),
+        };
+        let hours: Vec<_> = differences.iter().map(hour).collect();
         db::execute(&connection, &queries::MARK, &[&ids, &hours]).await?;
         drop(connection);
         for _ in 0..FOLDS {

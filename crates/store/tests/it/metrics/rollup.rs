@@ -3,8 +3,17 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_postgres::Client;
-use utxoiq_store::{Store, db::roles, metrics::Interval};
-use utxoiq_store_testkit::urls::{scale, seed};
+use utxoiq_store::{
+    Store,
+    clock::SystemClock,
+    config::Loader,
+    db::{migrate::Migrator, roles},
+    metrics::Interval,
+};
+use utxoiq_store_testkit::{
+    PgCluster, PgOptions,
+    urls::{scale, seed},
+};
 
 use super::{at, batch, noon, number, series, store, store_all};
 
@@ -306,4 +315,53 @@ async fn a_rollup_that_differs_is_found_by_name_and_repaired() {
         .verify(noon().date_naive(), false, noon())
         .await;
     assert_eq!(today.unwrap_err().code(), "not_rolled_up");
+}
+
+/// In a cluster where nothing else ends, a transaction above all that have ended is nowhere to be seen.
+#[tokio::test]
+async fn a_writer_newer_than_all_that_have_ended_is_waited_for() {
+    let cluster = PgCluster::start(PgOptions::default()).await;
+    let url = cluster.admin_url("postgres");
+    roles::init(&url).await.unwrap();
+    Migrator::embedded()
+        .unwrap()
+        .up(&url, &SystemClock)
+        .await
+        .unwrap();
+    let admin = crate::support::connect(&url).await;
+    admin
+        .batch_execute(&format!(
+            "alter role {} password 'only-for-tests'",
+            roles::APP
+        ))
+        .await
+        .unwrap();
+    let app = cluster.url(roles::APP, "only-for-tests", "postgres");
+    let vars = [("DATABASE_URL".to_owned(), app)];
+    let config = Loader::default()
+        .env(vars.into_iter())
+        .unwrap()
+        .finish()
+        .unwrap();
+    let store = Store::open(config).unwrap();
+    store_all(&store, batch(&series("cpu", "a"), [(at(0), 1.0)])).await;
+    let later = noon() + TimeDelta::hours(3);
+    let writer = crate::support::connect(&url).await;
+    writer
+        .batch_execute(
+            "begin; insert into system_metrics (series_id, sampled_at, value) values (1, '2026-03-10 12:00:01+00', 2)",
+        )
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        store.metrics().roll_up(later, 10).await.unwrap();
+        assert_eq!(
+            number(&admin, "select count(*) from metric_rollups").await,
+            0
+        );
+    }
+    writer.batch_execute("commit").await.unwrap();
+    roll(&store, later).await;
+    let counted = "select count from metric_rollups where hours = 1";
+    assert_eq!(number(&admin, counted).await, 2);
 }

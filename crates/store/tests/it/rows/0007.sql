@@ -11,7 +11,7 @@ insert into metric_marks values (1, '2025-03-01 10:00:00+00');
 insert into metric_rollups values (1, 1, '2025-03-01 10:00:00+00', 2, 91.75, 0, 45.5, '2025-03-01 10:00:00.123456+00', 46.25,
     '2025-03-01 10:00:15+00', 46.25, '2025-03-01 10:00:15+00', 45.5, 46.25, 46.25, '\x0102');
 update metric_rollup_state set rolled_before = '2025-03-01 11:00:00+00', closing_before = '2025-03-01 11:00:00+00',
-    closing_snapshot = '742:744:742', system_identifier = 7711240438124627972;
+    closing_x = '742', system_identifier = 7711240438124627972;
 select setval('metric_closing_hour', 483635);
 update metric_days set verified_at = '2025-03-02 04:00:00+00';
 insert into metric_requests values ('ci', 'retry-1', '\x00ff', '{"2025-03-01 10:00:00.123456+00"}', '2025-03-01 10:00:00+00');
