@@ -369,6 +369,29 @@ fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), 
         "Requests waiting for a connection",
         signed(pool.waiting),
     )?;
+    pool_counters(encoder, pool)?;
+    let mut family = encoder.encode_descriptor(
+        "pool_connect_failures",
+        "Failed attempts to connect",
+        None,
+        MetricType::Counter,
+    )?;
+    for (cause, count) in &pool.connect_failures {
+        ConstCounter::new(*count).encode(family.encode_family(&[("cause", cause.as_str())])?)?;
+    }
+    let wait = encoder.encode_descriptor(
+        "pool_wait",
+        "How long requests waited for a connection",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    wait_histogram(wait, &pool.wait)
+}
+
+fn pool_counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    pool: &PoolSnapshot,
+) -> Result<(), fmt::Error> {
     for (name, help, count) in [
         (
             "pool_acquired",
@@ -399,22 +422,7 @@ fn pool(encoder: &mut DescriptorEncoder<'_>, pool: &PoolSnapshot) -> Result<(), 
     ] {
         counter(encoder, name, help, count)?;
     }
-    let mut family = encoder.encode_descriptor(
-        "pool_connect_failures",
-        "Failed attempts to connect",
-        None,
-        MetricType::Counter,
-    )?;
-    for (cause, count) in &pool.connect_failures {
-        ConstCounter::new(*count).encode(family.encode_family(&[("cause", cause.as_str())])?)?;
-    }
-    let wait = encoder.encode_descriptor(
-        "pool_wait",
-        "How long requests waited for a connection",
-        Some(&Unit::Seconds),
-        MetricType::Histogram,
-    )?;
-    wait_histogram(wait, &pool.wait)
+    Ok(())
 }
 
 fn gauge(

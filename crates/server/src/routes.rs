@@ -4,6 +4,8 @@
 //! scope and the OpenAPI document, so that a call without a scope, or one that is missing in the document, cannot be
 //! written. What every call can answer (401, 403, 422, 503 …) is added by what it takes, not by hand.
 
+mod operation;
+
 use std::collections::BTreeMap;
 
 use axum::{
@@ -15,22 +17,14 @@ use axum::{
 use utoipa::{
     IntoParams, ToSchema,
     openapi::{
-        self, Content, HeaderBuilder, HttpMethod, Ref, RefOr, Required, Schema,
-        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
-        request_body::{RequestBody, RequestBodyBuilder},
-        response::ResponseBuilder,
+        self, Content, HttpMethod, Ref, RefOr, Required, Schema,
+        path::{Parameter, ParameterBuilder, ParameterIn},
         schema::{ArrayBuilder, ObjectBuilder, Type},
-        security::SecurityRequirement,
     },
 };
 use utxoiq_store::token::Scope;
 
-use crate::{
-    AppState,
-    error::{PROBLEM_JSON, ProblemBody},
-    observe::Gated,
-    version,
-};
+use crate::{AppState, observe::Gated, version};
 
 /// The name of the security scheme in the document.
 pub(crate) const SECURITY_SCHEME: &str = "token";
@@ -397,78 +391,6 @@ impl Call {
         let items = self.reference::<T>();
         ArrayBuilder::new().items(items).build().into()
     }
-
-    /// `post_backfill_start`: for generated clients.
-    fn operation_id(&self) -> String {
-        let path = self
-            .path
-            .trim_start_matches("/api/v1")
-            .replace(['{', '}'], "");
-        let words = path.split(['/', '-', '.']).filter(|word| !word.is_empty());
-        std::iter::once(method_name(&self.method))
-            .chain(words)
-            .collect::<Vec<_>>()
-            .join("_")
-    }
-
-    fn request_body(&self) -> Option<RequestBody> {
-        let required = if self.body_is_required {
-            Required::True
-        } else {
-            Required::False
-        };
-        let body = RequestBodyBuilder::new().required(Some(required));
-        let contents = self.bodies.iter().cloned();
-        let body = contents.fold(body, |body, (content_type, schema)| {
-            body.content(content_type, Content::new(Some(schema)))
-        });
-        (!self.bodies.is_empty()).then(|| body.build())
-    }
-
-    fn operation(&self, tag: &str) -> Operation {
-        let mut operation = OperationBuilder::new()
-            .tag(tag)
-            .operation_id(Some(self.operation_id()))
-            .summary(Some(self.summary))
-            .description((!self.description.is_empty()).then_some(self.description))
-            .parameters((!self.parameters.is_empty()).then(|| self.parameters.clone()))
-            .request_body(self.request_body());
-        if let Access::Needs(scope) = self.access {
-            operation =
-                operation.security(SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()]));
-        }
-        if let Some(answer) = &self.answer {
-            let mut response = ResponseBuilder::new().description(answer.description);
-            for (content_type, content) in &answer.contents {
-                response = response.content(content_type, content.clone());
-            }
-            for (name, description) in &answer.headers {
-                let text = ObjectBuilder::new().schema_type(Type::String);
-                let header = HeaderBuilder::new()
-                    .schema(Some(text))
-                    .description(Some(*description));
-                response = response.header(*name, header.build());
-            }
-            operation = operation.response(answer.status, response);
-        }
-        for (status, lines) in &self.refusals {
-            let problem = Ref::from_schema_name(ProblemBody::name());
-            let refusal = ResponseBuilder::new()
-                .description(lines.join("; "))
-                .content(PROBLEM_JSON, Content::new(Some(problem)));
-            operation = operation.response(status.to_string(), refusal);
-        }
-        operation.build()
-    }
-}
-
-fn method_name(method: &HttpMethod) -> &'static str {
-    match method {
-        HttpMethod::Post => "post",
-        HttpMethod::Put => "put",
-        HttpMethod::Delete => "delete",
-        _ => "get",
-    }
 }
 
 fn http_method(method: &HttpMethod) -> Method {
@@ -516,7 +438,7 @@ impl Routes {
     pub fn table(&self) -> impl Iterator<Item = (&'static str, &'static str, Access)> {
         self.calls
             .iter()
-            .map(|(call, _)| (method_name(&call.method), call.path, call.access))
+            .map(|(call, _)| (operation::method_name(&call.method), call.path, call.access))
     }
 
     /// Mounts the calls, each behind its gate.
