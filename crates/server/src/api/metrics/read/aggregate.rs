@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State};
 use utxoiq_store::{
+    Error,
     metrics::{Interval, MAX_METRIC_TYPE, MAX_SERVICE_NAME, micros, read::Selector},
     token::Scope,
 };
@@ -49,7 +50,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             Call::post("/api/v1/monitoring/metrics/verify", Scope::Admin, "Verify the rollups of a day")
                 .describe(
                     "Computes every rollup of the day from its samples, and that of the week on a Sunday, and compares to the last \
-                     bit. A day stays verified until something is written into it.",
+                     bit. A day stays verified until something is written into it. Where that takes longer than a request may, it \
+                     goes on without an answer.",
                 )
                 .body::<VerifyRequest>()
                 .answers::<DayVerified>("what was compared, and what differs")
@@ -102,7 +104,14 @@ async fn verify(
     let day = body.day("day");
     let repair = body.bool_or("repair", false);
     body.finish()?;
-    let store = &state.store;
-    let verified = store.metrics().verify(day, repair, store.now()).await?;
+    let store = state.store.clone();
+    // A task of its own: a day of many samples takes longer than a request may, and is worth finishing.
+    let verifying = tokio::spawn(async move {
+        let now = store.now();
+        store.metrics().verify(day, repair, now).await
+    });
+    let verified = verifying
+        .await
+        .map_err(|error| Error::internal("a verification ended early").with_source(error))??;
     Ok(Json(verified.into()))
 }
