@@ -223,6 +223,11 @@ create function metric_samples_truncated() returns trigger
 declare
     only_day date;
 begin
+    -- An older snapshot would not show the rollups that were made since, and they would stay.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'samples are truncated in READ COMMITTED transactions only, or rollups would be left without them'
+            using errcode = 'UT003';
+    end if;
     if tg_table_name <> 'system_metrics' then
         only_day := to_date(right(tg_table_name, 8), 'YYYYMMDD');
         perform metric_note_late_days(array[only_day]);

@@ -114,6 +114,19 @@ impl Lane {
             Err(error) if loads.len() > 1 && is_of_one(&error) => {
                 give_back(&mut loads, rows);
                 for load in loads {
+                    // What went wrong may have cost the connection.
+                    let other = if connection.is_closed() {
+                        match self.inner.pool.get().await {
+                            Ok(other) => Some(other),
+                            Err(error) => {
+                                refuse(vec![load], error);
+                                continue;
+                            }
+                        }
+                    } else {
+                        None
+                    };
+                    let connection = other.as_ref().unwrap_or(connection);
                     let mut alone = vec![load];
                     let mut rows = gather(&mut alone);
                     match self.write(connection, &mut rows, &alone).await {

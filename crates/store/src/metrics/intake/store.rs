@@ -160,7 +160,7 @@ impl Inner {
         if !rows.iter().any(|row| row.state == State::New) {
             return Ok(None);
         }
-        self.begin(connection, identity, "begin").await?;
+        self.begin(connection, identity, queries::BEGIN).await?;
         let mut few = Vec::new();
         for of_day in rows.chunk_by(|a, b| a.day() == b.day()) {
             let count = of_day.iter().filter(new).count();

@@ -4,13 +4,14 @@ use tokio_postgres::types::Type;
 
 use crate::db::Statement;
 
-/// Which table of series this is. Numbers of series hold in it only: a restored database may give them again.
+/// Which table of series this is. Numbers of series hold in it only: a restored database may give them again, also one whose
+/// files were put back while its server was stopped.
 pub const IDENTITY: Statement = Statement {
     name: "metrics.identity",
     sql: "select concat_ws('-', (select system_identifier from pg_control_system()),
               left(pg_walfile_name(pg_current_wal_lsn()), 8),
               (select oid from pg_database where datname = current_database()),
-              pg_relation_filenode('metric_series')) as identity",
+              pg_relation_filenode('metric_series'), pg_postmaster_start_time()) as identity",
     params: &[],
     columns: &[("identity", Type::TEXT)],
 };

@@ -5,8 +5,13 @@ use tokio_postgres::types::Type;
 
 use crate::db::Statement;
 
-/// Begins a transaction in which what is already there is looked for: its partitions are chosen when it is planned.
-pub const BEGIN_CAREFUL: &str = "begin; set local plan_cache_mode = force_custom_plan";
+/// Begins a transaction that stores samples. The table of series stays what it is until the end: whoever replaces it waits,
+/// so that what was compared with it holds.
+pub const BEGIN: &str = "begin; lock table metric_series in access share mode";
+
+/// The same where what is already there is looked for: its partitions are chosen when it is planned.
+pub const BEGIN_CAREFUL: &str = "begin; lock table metric_series in access share mode;
+                                 set local plan_cache_mode = force_custom_plan";
 
 /// Copies samples into the partition of their day: series_id, sampled_at, value, metadata. COPY takes no parameters, and a
 /// day is digits only.

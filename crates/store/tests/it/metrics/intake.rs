@@ -467,3 +467,47 @@ async fn a_batch_that_is_stored_as_a_whole_is_not_torn_by_an_archived_day() {
     );
     assert_eq!(record(&store, both()).await.tally().stored, 1);
 }
+
+#[tokio::test]
+async fn the_table_of_series_is_not_replaced_under_a_writer() {
+    let (db, store) = store().await;
+    let cpu = series("cpu", "a");
+    store_all(&store, batch(&cpu, [(at(0), 1.0)])).await;
+    let mut admin = db.admin().await;
+    let lock = admin.transaction().await.unwrap();
+    lock.batch_execute("lock table system_metrics_20260310 in share mode")
+        .await
+        .unwrap();
+    let waiting = {
+        let (store, samples) = (store.clone(), batch(&cpu, [(at(1), 424_242.0)]));
+        tokio::spawn(async move {
+            store
+                .metrics()
+                .record(samples, Accept::Whole, None, noon())
+                .await
+        })
+    };
+    let holds =
+        "select count(*) from pg_locks where relation = 'metric_series'::regclass and granted";
+    let other = db.admin().await;
+    while number(&other, holds).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    // They wait for each other: one of them is refused, and nothing gets the number of another series.
+    let replaced = lock
+        .batch_execute("truncate metric_series restart identity")
+        .await;
+    let renamed = "insert into metric_series (service_name, metric_type, unit, labels, created_at)
+                   values ('web', 'cpu', 'ms', '{}', '2026-03-10')";
+    if replaced.is_ok() {
+        lock.batch_execute(renamed).await.unwrap();
+        lock.commit().await.unwrap();
+    } else {
+        lock.rollback().await.unwrap();
+    }
+    let stored = waiting.await.unwrap();
+    let mixed = "select count(*) from system_metrics m join metric_series s on s.id = m.series_id
+                 where m.value = 424242 and s.service_name = 'web'";
+    assert_eq!(number(&other, mixed).await, 0);
+    assert!(replaced.is_err() || stored.is_err());
+}
