@@ -222,9 +222,7 @@ impl MetricCaches {
             reads: Places::default(),
         }
     }
-}
 
-impl MetricCaches {
     /// Notes, when it is dropped, that series may have been made: those that are not in the lists held here. To be made
     /// before samples are recorded.
     pub(super) fn noting(&self, names: &[SeriesName]) -> NewSeries<'_> {

@@ -15,7 +15,8 @@
 //! A commit costs a flush of the log, so requests that come while others are written share the next transaction. Two
 //! transactions are under way at once, so that one is written while the other's log is flushed. Each is written by COPY into
 //! the partitions themselves, which takes no lock on the parent (but a reader's, when a connection first reads a day's bounds
-//! there) and costs half of an INSERT; where a place turns out to be taken, it is undone and written again by INSERT … ON CONFLICT DO NOTHING, which then says what was there.
+//! there) and costs half of an INSERT; where a place turns out to be taken, it is undone and written again by INSERT … ON
+//! CONFLICT DO NOTHING, which then says what was there.
 
 mod lane;
 mod rows;
@@ -227,10 +228,7 @@ impl Intake {
         if accept == Accept::Whole && checked.iter().any(Result::is_err) {
             return Ok(self.withhold(&samples, checked));
         }
-        let mut rows = inner.rows(&samples, &mut checked, &numbers, now);
-        for row in &mut rows {
-            row.is_whole = accept == Accept::Whole;
-        }
+        let rows = inner.rows(&samples, &mut checked, &numbers, accept, now);
         let (answer, answered) = oneshot::channel();
         let load = Load {
             rows,
@@ -359,6 +357,7 @@ impl Inner {
         samples: &[NewSample],
         checked: &mut [Result<Option<Box<str>>, Rejection>],
         numbers: &[Option<Numbered>],
+        accept: Accept,
         now: DateTime<Utc>,
     ) -> Vec<Row> {
         let now = now.timestamp_micros();
@@ -374,7 +373,7 @@ impl Inner {
                 value: sample.value + 0.0,
                 metadata: metadata.take(),
                 is_timed: sample.at.is_some(),
-                is_whole: false,
+                is_whole: accept == Accept::Whole,
                 state: State::New,
                 load: 0,
                 index: u32::try_from(index).unwrap_or(u32::MAX),

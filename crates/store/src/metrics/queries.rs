@@ -48,7 +48,6 @@ pub const ALL: &[&Statement] = &[
     &READ_ROLLUPS,
     &READ_ALL_ROLLUPS,
     &SERIES_WITH_ROLLUPS,
-    &IS_CLOSING_HERE,
     &READ_STATE,
     &BEGIN_VERIFYING,
     &END_VERIFYING,

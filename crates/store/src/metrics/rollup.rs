@@ -126,6 +126,8 @@ pub struct Rolled {
 struct State {
     rolled_before: DateTime<Utc>,
     closing_before: DateTime<Utc>,
+    /// Whether it was closed in this cluster.
+    is_ours: bool,
     /// Whether everything before `closing_before` may be rolled up.
     are_ended: bool,
     first_day: Option<DateTime<Utc>>,
@@ -142,6 +144,7 @@ async fn lock_state(connection: &Connection) -> Result<Option<State>> {
     Ok(Some(State {
         rolled_before: row.try_get("rolled_before")?,
         closing_before: row.try_get("closing_before")?,
+        is_ours,
         are_ended: is_ours && are_ended == Some(true),
         first_day: first_day
             .and_then(|day| day.and_hms_opt(0, 0, 0))

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod days;
+mod guards;
 mod intake;
 mod read;
 mod rollup;

@@ -148,13 +148,13 @@ pub const REMOVE_ROLLUPS: Statement = Statement {
     columns: &[],
 };
 
-/// The rollups of one length of series in ranges of time (`ord` from 1), whole.
+/// The rollups of one length of series in ranges of time, in their order.
 pub const READ_ROLLUPS: Statement = Statement {
     name: "metrics.read_rollups",
     sql: concat!(
         "select ",
         rollup_columns!(),
-        ", ord from unnest($1::integer[], $3::timestamptz[], $4::timestamptz[]) with ordinality as n (id, since, until, ord)
+        " from unnest($1::integer[], $3::timestamptz[], $4::timestamptz[]) with ordinality as n (id, since, until, ord)
           cross join lateral (
               select * from metric_rollups r
               where r.series_id = n.id and r.hours = $2 and r.bucket >= n.since and r.bucket < n.until
@@ -167,25 +167,7 @@ pub const READ_ROLLUPS: Statement = Statement {
         Type::TIMESTAMPTZ_ARRAY,
         Type::TIMESTAMPTZ_ARRAY,
     ],
-    columns: &[
-        ("series_id", Type::INT4),
-        ("hours", Type::INT2),
-        ("bucket", Type::TIMESTAMPTZ),
-        ("count", Type::INT8),
-        ("sum", Type::FLOAT8),
-        ("sum_low", Type::FLOAT8),
-        ("min", Type::FLOAT8),
-        ("min_at", Type::TIMESTAMPTZ),
-        ("max", Type::FLOAT8),
-        ("max_at", Type::TIMESTAMPTZ),
-        ("last", Type::FLOAT8),
-        ("last_at", Type::TIMESTAMPTZ),
-        ("p50", Type::FLOAT8),
-        ("p95", Type::FLOAT8),
-        ("p99", Type::FLOAT8),
-        ("sketch", Type::BYTEA),
-        ("ord", Type::INT8),
-    ],
+    columns: ROLLUP_COLUMNS,
 };
 
 /// All rollups of the days and weeks that a time lies in or of its hours, for series from `$1` and up to `$2`: of the
@@ -261,15 +243,6 @@ pub fn copy_parts(parts: &[Part]) -> String {
         last.to_rfc3339(),
     )
 }
-
-/// Whether the hours that are being closed wait for transactions of this cluster.
-pub const IS_CLOSING_HERE: Statement = Statement {
-    name: "metrics.is_closing_here",
-    sql: "select system_identifier = (select system_identifier from pg_control_system()) as is_ours
-          from metric_rollup_state",
-    params: &[],
-    columns: &[("is_ours", Type::BOOL)],
-};
 
 /// How far rollups are made; nothing is locked.
 pub const READ_STATE: Statement = Statement {

@@ -15,7 +15,7 @@ use crate::{
 /// How many series are merged by one statement.
 const SERIES_AT_ONCE: i64 = 500;
 
-/// The longest that a statement of the roller may take, in milliseconds: it may read a day of every series.
+/// A statement of the roller may read a day of every series.
 pub(super) const BEGIN: &str = "begin; set local statement_timeout = '600s'";
 
 /// Closes the hours that are over, once what was closed before is rolled up; says whether it did.
@@ -40,8 +40,8 @@ async fn close_in_tx(
         return Ok(None);
     };
     let is_closing = state.closing_before > state.rolled_before;
-    // Where they were closed in another cluster, the wait begins anew.
-    if is_closing && (state.are_ended || is_of_this_cluster(connection).await?) {
+    // A restored database waits for a transaction of another cluster: there the wait begins anew.
+    if is_closing && state.is_ours {
         return Ok(None);
     }
     if !is_closing && target <= state.closing_before {
@@ -55,13 +55,6 @@ async fn close_in_tx(
     )
     .await?;
     Ok(Some(target))
-}
-
-/// Whether the transaction that is waited for is of this cluster; a restored database has one of another.
-async fn is_of_this_cluster(connection: &Connection) -> Result<bool> {
-    Ok(db::query_one(connection, &queries::IS_CLOSING_HERE, &[])
-        .await?
-        .try_get("is_ours")?)
 }
 
 /// Rolls up the next day, or hour where the day is not over; gives how many hours that were.
