@@ -24,8 +24,9 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     }
     roles::init(url).await?;
     outln!(
-        "the roles are there: {}, {}",
+        "the roles are there: {}, {}, {}",
         roles::OWNER,
+        roles::AUDIT,
         roles::LOGIN.join(", ")
     );
     outln!(

@@ -14,7 +14,8 @@ pub use load::{ENV_PREFIX, Loader};
 pub use secret::Secret;
 pub use settings::{
     BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, RedisSettings, ScheduleSettings, ServerSettings,
+    LogSettings, MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings,
+    ServerSettings,
 };
 
 use crate::error::{Error, Result};

@@ -9,10 +9,11 @@
 //!
 //! # Where things are
 //!
-//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
+//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule, [`audit`] the audit log,
 //! [`backfill`] and [`feedback`] the slices. A module uses only modules of an earlier row, from bottom to top:
-//! clock, error, config → db → cache, schedule, token → the slices → store → worker; a test reads the `use` lines.
+//! clock, error, config → db → cache, schedule, audit, token → the slices → store → worker; a test reads the `use` lines.
 
+pub mod audit;
 pub mod backfill;
 pub mod cache;
 pub mod clock;

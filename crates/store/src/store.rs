@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
+    audit::Audit,
     backfill::{
         Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, JobCaches,
         worker::Coordinator,
@@ -72,6 +73,11 @@ impl Store {
     /// Service tokens, as far as the serving role may: making and revoking needs an administrator's pool.
     pub fn tokens(&self) -> Tokens<'_> {
         Tokens::new(&self.pool)
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> Audit<'_> {
+        Audit::new(&self.pool)
     }
 
     /// Backfill jobs.

@@ -4,7 +4,7 @@ use tracing::Level;
 
 use super::{
     BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogSettings,
-    MetricsSettings, RedisSettings, ScheduleSettings, ServerSettings,
+    MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings, ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -29,6 +29,7 @@ impl Config {
             .chain(self.metrics.rules())
             .chain(self.cache.rules())
             .chain(self.schedule.rules())
+            .chain(self.retention.rules())
             .chain(between_sections);
         for (broken, message) in rules {
             refuse_if(broken, message)?;
@@ -85,6 +86,16 @@ impl MetricsSettings {
                 "metrics.max_samples_per_read and metrics.max_series_per_read must be at least 1",
             ),
         ]
+    }
+}
+
+impl RetentionSettings {
+    fn rules(&self) -> [Rule; 1] {
+        let key = self.pseudonym_key.as_ref().map(super::Secret::expose);
+        [(
+            key.is_some_and(|key| key.chars().count() < 32),
+            "retention.pseudonym_key must have at least 32 characters: who could guess it could tell whose pseudonym is whose",
+        )]
     }
 }
 

@@ -237,6 +237,12 @@ settings! {
         /// How long the history of slots is kept.
         history_days: i64 = "400",
     }
+    /// Retention: what leaves the database, and when.
+    retention: RetentionSettings {
+        /// The key of the pseudonyms under which the audit log names users (C7.5): at least 32 characters, kept as long as
+        /// the log. Without it nobody can be erased, since that could not be logged.
+        pseudonym_key: Option<Secret>,
+    }
     /// Logs, on standard error.
     log: LogSettings {
         /// error, warn, info, debug or trace, also per module: info,utxoiq_store::db=debug.

@@ -1,4 +1,7 @@
-//! The database roles: an owner that nobody logs in as, and five that log in with no more than they need.
+//! The database roles: two owners that nobody logs in as, and five that log in with no more than they need.
+//!
+//! The audit log has an owner of its own, so that not even the functions of the other owner, which may do anything to
+//! all other tables, can write it: it is written through `audit_append` alone. Migrations become that owner by SET ROLE.
 //!
 //! # What it guarantees
 //!
@@ -18,8 +21,10 @@ use tokio_postgres::error::SqlState;
 use super::Dedicated;
 use crate::error::{Error, Kind, Result};
 
-/// The role that owns every object.
+/// The role that owns every object but the audit log.
 pub const OWNER: &str = "utxoiq_owner";
+/// The role that owns the audit log.
+pub const AUDIT: &str = "utxoiq_audit";
 /// The role that migrates, as the owner.
 pub const MIGRATOR: &str = "utxoiq_migrator";
 /// The role that serves.

@@ -25,6 +25,8 @@ pub enum Scope {
     MetricsRead,
     /// Report metrics.
     MetricsWrite,
+    /// Read, verify and export the audit log.
+    AuditRead,
     /// Run the retention policies.
     RetentionRun,
     /// Run due scheduled tasks, or one on demand.
@@ -40,7 +42,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BackfillRead,
         Self::BackfillWrite,
         Self::FeedbackRead,
@@ -49,6 +51,7 @@ impl Scope {
         Self::StatsRead,
         Self::MetricsRead,
         Self::MetricsWrite,
+        Self::AuditRead,
         Self::RetentionRun,
         Self::ScheduleRun,
         Self::PoolRead,
@@ -67,6 +70,7 @@ impl Scope {
             Self::StatsRead => "stats:read",
             Self::MetricsRead => "metrics:read",
             Self::MetricsWrite => "metrics:write",
+            Self::AuditRead => "audit:read",
             Self::RetentionRun => "retention:run",
             Self::ScheduleRun => "schedule:run",
             Self::PoolRead => "pool:read",

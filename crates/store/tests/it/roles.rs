@@ -61,16 +61,19 @@ async fn a_superuser_makes_the_roles_many_at_once_in_many_databases_and_again() 
         }
         let made = made(&admin).await;
         for line in [
-            "utxoiq_owner login f create db f create role f super f inherit t",
+            "utxoiq_owner login f create db f create role f super f inherit f",
+            "utxoiq_audit login f create db f create role f super f inherit f",
             "utxoiq_migrator login t create db f create role f super f inherit f",
             "utxoiq_app login t create db f create role f super f inherit t",
             "utxoiq_drill login t create db t create role f super f inherit f",
             "utxoiq_migrator in utxoiq_owner",
             "utxoiq_drill in utxoiq_owner",
+            "utxoiq_owner in utxoiq_audit",
             "utxoiq_backup in pg_read_all_data",
             "CREATE on database to utxoiq_owner",
             "CONNECT on database to utxoiq_app",
             "CREATE on schema to utxoiq_owner",
+            "CREATE on schema to utxoiq_audit",
             "USAGE on schema to utxoiq_retention",
         ] {
             assert!(
@@ -82,10 +85,10 @@ async fn a_superuser_makes_the_roles_many_at_once_in_many_databases_and_again() 
             made.iter()
                 .filter(|line| line.starts_with("CREATE on"))
                 .count(),
-            2,
+            3,
             "{made:#?}"
         );
-        assert_eq!(made.len(), 6 + 3 + 7 + 7, "{made:#?}");
+        assert_eq!(made.len(), 7 + 4 + 7 + 9, "{made:#?}");
     }
 }
 
@@ -224,6 +227,12 @@ async fn each_role_may_do_its_work_and_no_more() {
         );
         assert!(refused(&client, "create role stray").await, "{role}");
         let owns = client.batch_execute("set role utxoiq_owner").await.is_ok();
+        assert_eq!(
+            owns,
+            [roles::MIGRATOR, roles::DRILL].contains(&role),
+            "{role}"
+        );
+        let owns = client.batch_execute("set role utxoiq_audit").await.is_ok();
         assert_eq!(
             owns,
             [roles::MIGRATOR, roles::DRILL].contains(&role),

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
-    backfill, cache,
+    audit, backfill, cache,
     db::{Statement, migrate},
     feedback, metrics, schedule, token,
 };
@@ -67,6 +67,7 @@ async fn every_statement_takes_and_gives_what_it_declares() {
 
 fn all() -> Vec<&'static Statement> {
     [
+        audit::queries::ALL,
         backfill::queries::ALL,
         cache::outbox::ALL,
         feedback::queries::ALL,

@@ -1,7 +1,8 @@
 -- The roles of utxoIQ Store. Cluster-wide: one set serves all databases of a server. Running this again changes
 -- nothing; running it several times at once is safe. It sets no passwords: set those that log in with \password.
 --
---   utxoiq_owner      owns every table and function; nobody logs in as it
+--   utxoiq_owner      owns every table and function but the audit log's; nobody logs in as it
+--   utxoiq_audit      owns the audit log; nobody logs in as it, and only migrations become it
 --   utxoiq_migrator   applies migrations; becomes the owner by SET ROLE and has no rights of its own
 --   utxoiq_app        serves; migrations grant it what it needs, table by table
 --   utxoiq_retention  archives and deletes, only through functions that check again
@@ -29,7 +30,9 @@ begin
     for wanted in
         select name, login, inherit, createdb, rolname is null as missing
         from (values
-            ('utxoiq_owner',     false, true,  false),
+            -- Before version 16 this is what keeps the audit log's owner out of the owner's functions.
+            ('utxoiq_owner',     false, false, false),
+            ('utxoiq_audit',     false, false, false),
             ('utxoiq_migrator',  true,  false, false),
             ('utxoiq_app',       true,  true,  false),
             ('utxoiq_retention', true,  true,  false),
@@ -45,12 +48,18 @@ begin
                        case when wanted.createdb then 'createdb' else 'nocreatedb' end);
     end loop;
 
-    -- Members become the owner by SET ROLE, and have none of its rights before.
+    -- Members become what they are a member of by SET ROLE, and have none of its rights before. No function of the
+    -- owner's can do that: SET ROLE is refused in a SECURITY DEFINER function.
     for wanted in
-        select name from (values ('utxoiq_migrator'), ('utxoiq_drill')) as members (name)
-        where not pg_has_role(name, 'utxoiq_owner', 'member') or pg_has_role(name, 'utxoiq_owner', 'usage')
+        select name, whole
+        from (values
+            ('utxoiq_migrator', 'utxoiq_owner'),
+            ('utxoiq_drill',    'utxoiq_owner'),
+            ('utxoiq_owner',    'utxoiq_audit')
+        ) as members (name, whole)
+        where not pg_has_role(name, whole, 'member') or pg_has_role(name, whole, 'usage')
     loop
-        execute format('grant utxoiq_owner to %I', wanted.name)
+        execute format('grant %I to %I', wanted.whole, wanted.name)
             || case when by_membership then ' with inherit false, set true' else '' end;
     end loop;
 
@@ -85,9 +94,9 @@ declare
     role text;
 begin
     foreach role in array array[
-        'utxoiq_owner', 'utxoiq_migrator', 'utxoiq_app', 'utxoiq_retention', 'utxoiq_backup', 'utxoiq_drill'
+        'utxoiq_owner', 'utxoiq_migrator', 'utxoiq_app', 'utxoiq_retention', 'utxoiq_backup', 'utxoiq_drill', 'utxoiq_audit'
     ] loop
-        if not exists (
+        if role <> 'utxoiq_audit' and not exists (
             select from pg_database, aclexplode(datacl)
             where datname = current_database() and grantee = role::regrole and privilege_type = 'CONNECT'
         ) then
@@ -103,9 +112,11 @@ begin
     if not has_database_privilege('utxoiq_owner', current_database(), 'create') then
         execute format('grant create on database %I to utxoiq_owner', current_database());
     end if;
-    if not has_schema_privilege('utxoiq_owner', 'public', 'create') then
-        grant create on schema public to utxoiq_owner;
-    end if;
+    foreach role in array array['utxoiq_owner', 'utxoiq_audit'] loop
+        if not has_schema_privilege(role, 'public', 'create') then
+            execute format('grant create on schema public to %I', role);
+        end if;
+    end loop;
     -- Databases made before version 15 let everyone create in public.
     if exists (
         select from pg_namespace, aclexplode(nspacl)
@@ -116,6 +127,7 @@ begin
     -- GRANT only warns when it could grant nothing.
     if not has_database_privilege('utxoiq_owner', current_database(), 'create')
         or not has_schema_privilege('utxoiq_owner', 'public', 'create')
+        or not has_schema_privilege('utxoiq_audit', 'public', 'create')
     then
         raise insufficient_privilege using
             message = format('%s may not grant rights on the database %s', current_user, current_database()),
