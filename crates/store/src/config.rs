@@ -13,8 +13,8 @@ mod settings;
 pub use load::{ENV_PREFIX, Loader};
 pub use secret::Secret;
 pub use settings::{
-    BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, RedisSettings, ScheduleSettings, ServerSettings,
+    BackfillSettings, CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings,
+    LogFormat, LogSettings, MetricsSettings, RedisSettings, ScheduleSettings, ServerSettings,
 };
 
 use crate::error::{Error, Result};

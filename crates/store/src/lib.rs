@@ -9,13 +9,14 @@
 //!
 //! # Where things are
 //!
-//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
+//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule, [`cold`] the archives,
 //! [`backfill`] and [`feedback`] the slices. A module uses only modules of an earlier row, from bottom to top:
-//! clock, error, config → db → cache, schedule, token → the slices → store → worker; a test reads the `use` lines.
+//! clock, error, config → db → cache, cold, schedule, token → the slices → store → worker; a test reads the `use` lines.
 
 pub mod backfill;
 pub mod cache;
 pub mod clock;
+pub mod cold;
 pub mod config;
 pub mod db;
 pub mod error;
