@@ -18,6 +18,7 @@
 
 mod backfill;
 mod cache;
+mod cold;
 mod feedback;
 mod feedback_read;
 mod layers;
