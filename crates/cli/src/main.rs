@@ -10,7 +10,9 @@ mod log;
 mod metrics;
 mod migrate;
 mod openapi;
+mod operator;
 mod output;
+mod retention;
 mod schedule;
 mod serve;
 mod table;
@@ -53,6 +55,9 @@ enum Command {
     /// Import, show, chart, rank and verify system metrics, through the HTTP API
     #[command(subcommand)]
     Metrics(metrics::Command),
+    /// Show what retention would do, do it, and place and release legal holds
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -102,6 +107,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Backfill(command) => backfill::run(command, context).await,
                 Command::Feedback(command) => feedback::run(command).await,
                 Command::Metrics(command) => metrics::run(command).await,
+                Command::Retention(command) => retention::run(command, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
