@@ -13,8 +13,8 @@ mod settings;
 pub use load::{ENV_PREFIX, Loader};
 pub use secret::Secret;
 pub use settings::{
-    BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings,
+    BackfillSettings, CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings,
+    LogFormat, LogSettings, MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings,
     ServerSettings,
 };
 

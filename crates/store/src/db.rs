@@ -6,6 +6,7 @@
 //! declared statement against the migrated schema and compares the types, so that a column renamed by a migration
 //! fails in the tests instead of at night.
 
+mod copy;
 mod dedicated;
 pub mod migrate;
 mod open;
@@ -19,6 +20,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
+pub use copy::{Copied, Fields, POSTGRES_EPOCH};
 pub use dedicated::Dedicated;
 pub use open::OpenTransaction;
 pub use pool::{Connection, Pool};

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod backfill;
 pub mod cache;
 pub mod clock;
+pub mod cold;
 pub mod config;
 pub mod db;
 pub mod error;

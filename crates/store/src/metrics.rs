@@ -11,7 +11,6 @@ mod cached;
 pub mod chart;
 mod check;
 mod compare;
-mod copy;
 mod days;
 pub mod degradation;
 mod intake;

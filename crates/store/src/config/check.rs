@@ -3,8 +3,9 @@
 use tracing::Level;
 
 use super::{
-    BackfillSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings, LogSettings,
-    MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings, ServerSettings,
+    BackfillSettings, CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings,
+    LogSettings, MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings,
+    ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -36,6 +37,7 @@ impl Config {
         }
         self.redis.check()?;
         self.database.check_addresses()?;
+        self.cold.check()?;
         self.log.check()?;
         Ok(self)
     }
@@ -351,6 +353,57 @@ impl RedisSettings {
         refuse_if(
             !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) || url::Url::parse(url).is_err(),
             "redis.url must look like redis://:password@host:port/0 or unix:///path",
+        )
+    }
+}
+
+impl ColdSettings {
+    fn check(&self) -> Result<()> {
+        refuse_if(
+            !(1..=3_600).contains(&self.timeout_seconds),
+            "cold.timeout_seconds must be from 1 to 3600",
+        )?;
+        refuse_if(
+            self.access_key_id.is_some() != self.secret_access_key.is_some(),
+            "cold.access_key_id and cold.secret_access_key must both be set, or neither",
+        )?;
+        let Some(url) = &self.url else { return Ok(()) };
+        let parsed = url::Url::parse(url).ok();
+        let (scheme, host) = parsed
+            .as_ref()
+            .map_or(("", ""), |url| (url.scheme(), url.host_str().unwrap_or("")));
+        let is_place = match scheme {
+            "gs" | "s3" => !host.is_empty(),
+            "file" => host.is_empty(),
+            _ => false,
+        };
+        let has_more = parsed.as_ref().is_some_and(|url| {
+            url.query().is_some() || url.fragment().is_some() || !url.username().is_empty()
+        });
+        refuse_if(
+            !is_place || has_more,
+            "cold.url must look like gs://bucket/prefix, s3://bucket/prefix or file:///folder; keys have settings of their own",
+        )?;
+        refuse_if(
+            scheme != "s3" && (self.region.is_some() || self.access_key_id.is_some()),
+            "cold.region, cold.access_key_id and cold.secret_access_key are about s3:// only",
+        )?;
+        refuse_if(
+            scheme != "gs" && self.service_account_path.is_some(),
+            "cold.service_account_path is about gs:// only",
+        )?;
+        let Some(endpoint) = &self.endpoint else {
+            return Ok(());
+        };
+        refuse_if(
+            scheme == "file",
+            "cold.endpoint is about gs:// and s3:// only",
+        )?;
+        let is_allowed = endpoint.starts_with("https://")
+            || (self.allow_http && endpoint.starts_with("http://"));
+        refuse_if(
+            !is_allowed,
+            "cold.endpoint must begin with https://, or with http:// where cold.allow_http is true",
         )
     }
 }

@@ -222,6 +222,29 @@ settings! {
         /// caches anew.
         outbox_seconds: u64 = "120",
     }
+    /// Archives in object storage. Without it nothing is archived, and so nothing leaves the database.
+    cold: ColdSettings {
+        /// Where archives lie: gs://bucket/prefix (Cloud Storage), s3://bucket/prefix, or file:///folder, which must be there.
+        url: Option<String>,
+        /// The address of the object store, where it is not its provider's own: an S3-compatible one or an emulator.
+        endpoint: Option<String>,
+        /// Whether the object store may be spoken to without TLS.
+        allow_http: bool = "false",
+        /// The region of an S3 bucket.
+        region: Option<String>,
+        /// The id of the access key of an S3 bucket; none: the platform's own identity.
+        access_key_id: Option<Secret>,
+        /// The secret of that access key.
+        secret_access_key: Option<Secret>,
+        /// The file with a service account's key for Cloud Storage; none: the platform's own identity.
+        service_account_path: Option<String>,
+        /// The private folder for verified copies of what is read; a folder below the system's temporary one where it is not set.
+        cache_dir: Option<String>,
+        /// The most that these copies take, in bytes, beside those that are being read.
+        cache_bytes: u64 = "2147483648",
+        /// How long one request to the object store may take, with all its retries.
+        timeout_seconds: u64 = "30",
+    }
     /// The durable schedule.
     schedule: ScheduleSettings {
         /// Whether this process runs due tasks itself; where it does not, `schedule tick` or the tick call must.

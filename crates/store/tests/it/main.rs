@@ -19,6 +19,7 @@
 mod audit;
 mod backfill;
 mod cache;
+mod cold;
 mod feedback;
 mod feedback_read;
 mod layers;

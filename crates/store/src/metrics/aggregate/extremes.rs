@@ -5,12 +5,11 @@ use chrono::{DateTime, Utc};
 
 use super::{BEGIN, parts::Parts, read_state};
 use crate::{
-    db::{self, Connection, OpenTransaction, Pool},
+    db::{self, Connection, Copied, OpenTransaction, Pool},
     error::Result,
     metrics::{
         cached::{HOUR, time},
         chart::{Chart, POINTS_A_SLOT},
-        copy::Copied,
         queries,
         rollup::Interval,
     },

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::metrics::copy::POSTGRES_EPOCH;
+use crate::db::POSTGRES_EPOCH;
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;

@@ -20,14 +20,13 @@ use super::{
     super::{
         Metrics,
         cached::{Sample, Series, time},
-        copy::Copied,
         queries,
     },
     Selector,
     page::StreamCursor,
 };
 use crate::{
-    db::Connection,
+    db::{Connection, Copied},
     error::{Error, Result},
 };
 

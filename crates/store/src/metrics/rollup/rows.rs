@@ -5,11 +5,10 @@ use tokio_postgres::Row;
 
 use super::Interval;
 use crate::{
-    db::{self, Connection},
+    db::{self, Connection, Copied},
     error::{Error, Result},
     metrics::{
         cached::time,
-        copy::Copied,
         queries::{self, Part},
         sketch::Sketch,
         summary::Summary,

@@ -1,4 +1,4 @@
-//! Reading samples by COPY in its binary form: half the work of rows for the server, and for us.
+//! Reading rows by COPY in its binary form: half the work of ordinary rows for the server, and for us.
 //!
 //! COPY takes no parameters, so its query is written out with numbers only; that it is planned for these very numbers, and
 //! touches only the partitions that they are about, comes with it.
@@ -9,33 +9,36 @@ use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use tokio_postgres::CopyOutStream;
 
-use crate::{
-    db::Connection,
-    error::{Error, Result},
-};
+use super::Connection;
+use crate::error::{Error, Result};
 
 /// Signature, flags and the length of an extension, which is none.
 const HEADER: usize = 19;
 
-/// PostgreSQL counts from 2000-01-01.
-pub(super) const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+/// PostgreSQL counts from 2000-01-01: that moment, in microseconds since 1970.
+pub const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Rows on their way from the database.
-pub(super) struct Copied {
+pub struct Copied {
     stream: Pin<Box<CopyOutStream>>,
     is_first: bool,
 }
 
 /// One row; its fields are taken in order.
-pub(super) struct Fields(Bytes);
+pub struct Fields(Bytes);
 
 impl Copied {
     /// Begins to read the rows of a COPY … TO STDOUT (FORMAT binary).
     pub async fn begin(connection: &Connection, copy: &str) -> Result<Self> {
-        Ok(Self {
-            stream: Box::pin(connection.copy_out(copy).await?),
+        Ok(Self::over(connection.copy_out(copy).await?))
+    }
+
+    /// The rows of a COPY that was begun on any connection.
+    pub fn over(stream: CopyOutStream) -> Self {
+        Self {
+            stream: Box::pin(stream),
             is_first: true,
-        })
+        }
     }
 
     /// The next row.
@@ -65,6 +68,11 @@ impl Copied {
 }
 
 impl Fields {
+    /// What is left of the row: for each field its length (int4, -1 for null) and its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let bytes = self.0.get(..N).ok_or_else(damaged)?;
         let taken = bytes.try_into().map_err(|_| damaged())?;
@@ -80,14 +88,17 @@ impl Fields {
         self.take()
     }
 
+    /// An `int4`.
     pub fn int4(&mut self) -> Result<i32> {
         self.fixed().map(i32::from_be_bytes)
     }
 
+    /// An `int8`.
     pub fn int8(&mut self) -> Result<i64> {
         self.fixed().map(i64::from_be_bytes)
     }
 
+    /// A `float8`.
     pub fn float8(&mut self) -> Result<f64> {
         self.fixed().map(f64::from_be_bytes)
     }

@@ -1,0 +1,132 @@
+//! Bytes into the store, part by part.
+//!
+//! What fits into one part is one request. More is a multipart upload, of which nothing is visible before its end; one that
+//! fails, or whose caller goes away, is given up at once, so that no parts are left that nobody sees and somebody pays for.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use object_store::MultipartUpload;
+use tokio::sync::mpsc;
+
+use super::{ObjectKey, remote::Remote};
+use crate::error::{Error, Result};
+
+/// How many parts are under way at once, beside the one that is being made.
+const AT_ONCE: usize = 2;
+
+/// Some bytes of an object.
+pub(super) enum Part {
+    /// More follow.
+    More(Bytes),
+    /// These are the last. A channel that just ends means that whoever makes the object has failed.
+    Last(Bytes),
+}
+
+/// Uploads an object. `false` where its maker has gone before the end, and nothing was stored: its own error says why.
+pub(super) async fn upload(
+    remote: &Remote,
+    key: ObjectKey,
+    mut parts: mpsc::Receiver<Part>,
+) -> Result<bool> {
+    match parts.recv().await {
+        None => Ok(false),
+        Some(Part::Last(bytes)) => remote.put(key, bytes).await.map(|()| true),
+        Some(Part::More(first)) => {
+            let upload = remote.begin_multipart(key).await?;
+            let mut upload = GivenUp {
+                remote: remote.clone(),
+                key,
+                upload: Some(upload),
+            };
+            let done = send(&mut upload, first, &mut parts).await;
+            if matches!(done, Ok(true)) {
+                upload.upload = None;
+            } else {
+                upload.abort().await;
+            }
+            done
+        }
+    }
+}
+
+async fn send(
+    upload: &mut GivenUp,
+    first: Bytes,
+    parts: &mut mpsc::Receiver<Part>,
+) -> Result<bool> {
+    let remote = upload.remote.clone();
+    let key = upload.key;
+    let mut under_way = FuturesUnordered::new();
+    let mut next = Part::More(first);
+    loop {
+        let (bytes, is_last) = match next {
+            Part::More(bytes) => (bytes, false),
+            Part::Last(bytes) => (bytes, true),
+        };
+        if !bytes.is_empty() {
+            let part = upload.get()?.put_part(bytes.into());
+            under_way.push(remote.timed(key, part));
+        }
+        if is_last {
+            break;
+        }
+        // Parts under way go on while the next one is made.
+        next = loop {
+            tokio::select! {
+                Some(sent) = under_way.next() => sent?,
+                part = parts.recv(), if under_way.len() <= AT_ONCE => match part {
+                    Some(part) => break part,
+                    None => return Ok(false),
+                },
+            }
+        };
+    }
+    while let Some(sent) = under_way.next().await {
+        sent?;
+    }
+    remote.timed(key, upload.get()?.complete()).await?;
+    Ok(true)
+}
+
+/// An upload that is given up unless it was completed.
+struct GivenUp {
+    remote: Remote,
+    key: ObjectKey,
+    upload: Option<Box<dyn MultipartUpload>>,
+}
+
+impl GivenUp {
+    fn get(&mut self) -> Result<&mut dyn MultipartUpload> {
+        match &mut self.upload {
+            Some(upload) => Ok(upload.as_mut()),
+            None => Err(Error::internal("an upload that is over goes on")),
+        }
+    }
+
+    async fn abort(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            abort(self.remote.clone(), self.key, upload).await;
+        }
+    }
+}
+
+async fn abort(remote: Remote, key: ObjectKey, mut upload: Box<dyn MultipartUpload>) {
+    if let Err(error) = remote.timed(key, upload.abort()).await {
+        tracing::warn!(
+            key = %key,
+            error = %error.report(),
+            "parts of an upload that failed may be left in the object store"
+        );
+    }
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        let (Some(upload), Ok(runtime)) =
+            (self.upload.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(abort(self.remote.clone(), self.key, upload));
+    }
+}
