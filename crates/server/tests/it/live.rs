@@ -28,6 +28,7 @@ pub struct Live {
 
 impl Live {
     pub async fn new(vars: &[(&str, &str)]) -> Self {
+        utxoiq_store::cold::use_ring();
         let db = TestDb::new().await;
         let state = state(db.settings_with(vars));
         while state.readiness.admit().is_err() {
