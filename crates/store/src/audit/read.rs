@@ -74,9 +74,9 @@ pub struct Export {
 }
 
 impl Export {
-    /// How many entries there are, as the head says.
-    pub fn announced(&self) -> i64 {
-        self.reading.head().map_or(0, |head| head.sequence)
+    /// How many entries were given.
+    pub fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// The next lines: entries and, last of all, one line with the head; none when all were given.
