@@ -26,6 +26,9 @@ use crate::{
     token::administrative,
 };
 
+/// How many characters of an entry's details a table shows.
+const SHOWN_DETAILS: usize = 120;
+
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -159,6 +162,14 @@ fn as_json(entry: &Record) -> Value {
     })
 }
 
+/// As much of the details as a line has room for; `--json` has all.
+fn shortened(details: &str) -> String {
+    match details.char_indices().nth(SHOWN_DETAILS) {
+        None => details.to_owned(),
+        Some((end, _)) => format!("{}…", &details[..end]),
+    }
+}
+
 fn rows(entries: &[Record]) -> String {
     let rows: Vec<[String; 6]> = entries
         .iter()
@@ -172,7 +183,7 @@ fn rows(entries: &[Record]) -> String {
                 plain(&entry.actor),
                 plain(&entry.action),
                 plain(&entry.subject),
-                plain(&entry.details),
+                shortened(&plain(&entry.details)),
             ]
         })
         .collect();
