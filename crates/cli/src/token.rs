@@ -67,7 +67,7 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
 }
 
 /// A pool of one connection with the administrator's rights: a command asks one question and ends.
-fn administrative(settings: &DatabaseSettings) -> anyhow::Result<DatabaseSettings> {
+pub fn administrative(settings: &DatabaseSettings) -> anyhow::Result<DatabaseSettings> {
     Ok(DatabaseSettings {
         url: Some(Secret::new(settings.admin_url()?)),
         pool_min: 1,

@@ -1,5 +1,6 @@
 //! The calls, one file a slice.
 
+pub mod audit;
 pub mod backfill;
 pub mod feedback;
 pub mod metrics;
@@ -18,6 +19,7 @@ use crate::{health, openapi, routes::Routes};
 /// All calls of the service.
 pub fn routes() -> Vec<Routes> {
     vec![
+        audit::routes(),
         backfill::routes(),
         feedback::routes(),
         metrics::routes(),

@@ -49,6 +49,7 @@ use futures_util::Stream;
 use object_store::ObjectStore;
 
 pub use columns::Value;
+pub use connect::use_ring;
 pub use dataset::{Column, ColumnKind, Dataset, Values};
 pub use fetched::{Fetched, StoredObject};
 pub use key::{ArchiveKey, ObjectKey};

@@ -31,6 +31,7 @@ pub struct Live {
 
 impl Live {
     pub async fn new(vars: &[(&str, &str)]) -> Self {
+        utxoiq_store::cold::use_ring();
         let db = TestDb::new().await;
         let cold = TempDir::new().unwrap();
         let (retention, folder) = (

@@ -203,6 +203,9 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/retention") {
         return retention(method, call, jobs);
     }
+    if let Some(call) = path.strip_prefix("/api/v1/monitoring/audit") {
+        return audit(call);
+    }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
         return match (method, path) {
             (
@@ -364,6 +367,30 @@ fn metrics_read(path: &str) -> Option<Good> {
             &[],
         ),
         "/services" => good(&[&[limit, ("after", "web")]], &[]),
+        _ => return None,
+    })
+}
+
+fn audit(call: &str) -> Option<Good> {
+    let query = |parameters: &[(&'static str, &str)]| Good {
+        query: parameters
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect(),
+        ..Good::default()
+    };
+    let genesis = format!("0:{}", "0".repeat(64));
+    Some(match call {
+        "" => query(&[
+            ("action", "archive"),
+            ("subject", "metrics"),
+            ("actor", "retention"),
+            ("from", "2026-01-01T00:00:00Z"),
+            ("to", "2026-01-02T00:00:00Z"),
+            ("limit", "5"),
+        ]),
+        "/verify" => query(&[("anchors", &genesis)]),
+        "/export" => Good::default(),
         _ => return None,
     })
 }
