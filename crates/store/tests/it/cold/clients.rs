@@ -230,7 +230,7 @@ async fn duckdb_reads_the_files_as_a_table_with_days() {
     }
     let script = format!(
         "import duckdb
-q = lambda sql: '|'.join(str(v) for v in duckdb.sql(sql).fetchone())
+q = lambda sql: '|'.join(str(v) for v in duckdb.execute(sql).fetchone())
 print(q(\"select count(*), round(sum(value), 6), min(sampled_at at time zone 'UTC'), count(metadata), min(day), count(distinct labels), min(unit), sum(series_id) filter (service_name = 'räume') from read_parquet('{0}/metrics/day=*/*.parquet', hive_partitioning = true)\"))
 print(q(\"select count(*), sum(length(comment)), count(rating), md5(string_agg(comment, '' order by id)) from read_parquet('{0}/feedback_history/day=*/*.parquet', hive_partitioning = true)\"))",
         archive.display()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use object_store::memory::InMemory;
+use object_store::{ObjectStoreExt as _, memory::InMemory};
 use tokio_postgres::Client;
 use utxoiq_store::{
     cold::{ColdStore, Dataset, Manifest, ObjectKey, Written},
@@ -14,7 +14,7 @@ use utxoiq_store::{
 };
 use utxoiq_store_testkit::{Fault, FaultyStore, Request};
 
-use super::support::{Cold, copy, fill_large, fill_small, key};
+use super::support::{Cold, copy, fill_large, fill_samples, fill_small, key, names};
 use crate::support::TestDb;
 
 const LIES: [Fault; 4] = [Fault::Nothing, Fault::Flip, Fault::Truncate, Fault::Append];
@@ -160,6 +160,24 @@ async fn wrong_bytes_are_never_given_and_right_ones_are_when_they_come() {
 }
 
 #[tokio::test]
+async fn a_proof_asks_the_store_and_not_the_cache() {
+    let db = TestDb::empty().await;
+    let client = db.admin().await;
+    fill_samples(&client, 2, 100).await;
+    let (cold, faulty) = faulty();
+    let key = key(Dataset::Metrics);
+    let rows = copy(&client, Dataset::Metrics).await;
+    let written = cold.store.write(key, rows, Some(&names(1..3))).await;
+    let written = written.unwrap();
+    cold.store.prove(key, &written).await.unwrap();
+    faulty.lose("metrics").await;
+    let error = cold.store.prove(key, &written).await.unwrap_err();
+    assert_eq!(error.code(), "cold_object_missing");
+    // The copy that was proved is still there, and right.
+    cold.store.fetch(&written.object(key)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_manifest_with_any_bit_changed_is_refused() {
     let db = TestDb::empty().await;
     let client = db.admin().await;
@@ -169,7 +187,6 @@ async fn a_manifest_with_any_bit_changed_is_refused() {
     let manifest = manifest(key, &written.unwrap());
     cold.store.put_manifest(key, &manifest).await.unwrap();
     let path = object_store::path::Path::from(format!("archive/{}", key.manifest()));
-    use object_store::ObjectStoreExt as _;
     let right = cold.inner.get(&path).await.unwrap().bytes().await.unwrap();
     for at in 0..right.len() {
         let mut wrong = right.to_vec();

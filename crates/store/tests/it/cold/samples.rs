@@ -1,5 +1,6 @@
 //! Samples out of an archive, beside a plain look at all of them.
 
+use futures_util::StreamExt as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use utxoiq_store::cold::{ColdSample, Dataset, Fetched, SampleRange};
 
@@ -118,4 +119,6 @@ async fn series_out_of_order_are_refused() {
         .await
         .unwrap_err();
     assert!(error.message().contains("order"), "{error:?}");
+    // What broke off left nothing.
+    assert_eq!(cold.store.list().count().await, 0);
 }
