@@ -45,7 +45,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use object_store::ObjectStore;
 
 pub use columns::Value;
@@ -150,7 +150,7 @@ impl ColdStore {
     }
 
     /// All that lies in the store, page by page, also what is none of ours.
-    pub fn list(&self) -> impl Stream<Item = Result<Listed>> + Send + 'static {
+    pub fn list(&self) -> BoxStream<'static, Result<Listed>> {
         self.remote.list()
     }
 }

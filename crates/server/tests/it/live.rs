@@ -24,8 +24,7 @@ pub struct Live {
     pub token: String,
     /// The calls that were answered 200, as the document names them.
     succeeded: Mutex<BTreeSet<(String, String)>>,
-    /// Where archives lie.
-    pub cold: TempDir,
+    _cold: TempDir,
     _stop: oneshot::Sender<()>,
 }
 
@@ -62,7 +61,7 @@ impl Live {
             address,
             client: Client::new(),
             succeeded: Mutex::default(),
-            cold,
+            _cold: cold,
             _stop: stop,
         }
     }
