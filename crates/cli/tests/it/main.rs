@@ -18,4 +18,5 @@ mod kills;
 mod log;
 mod metrics;
 mod metrics_kills;
+mod retention_kills;
 mod support;
