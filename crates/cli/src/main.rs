@@ -11,7 +11,9 @@ mod log;
 mod metrics;
 mod migrate;
 mod openapi;
+mod operator;
 mod output;
+mod retention;
 mod schedule;
 mod serve;
 mod table;
@@ -55,6 +57,9 @@ enum Command {
     /// Import, show, chart, rank and verify system metrics, through the HTTP API
     #[command(subcommand)]
     Metrics(metrics::Command),
+    /// Show what retention would do, do it, and place and release legal holds
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// List, verify and export the audit log, directly on the database
     #[command(subcommand)]
     Audit(audit::Command),
@@ -107,6 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Backfill(command) => backfill::run(command, context).await,
                 Command::Feedback(command) => feedback::run(command).await,
                 Command::Metrics(command) => metrics::run(command).await,
+                Command::Retention(command) => retention::run(command, context).await,
                 Command::Audit(command) => audit::run(command, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),

@@ -5,6 +5,7 @@ pub mod backfill;
 pub mod feedback;
 pub mod metrics;
 pub mod pool;
+pub mod retention;
 pub mod schedule;
 
 use axum::{
@@ -23,6 +24,7 @@ pub fn routes() -> Vec<Routes> {
         feedback::routes(),
         metrics::routes(),
         pool::routes(),
+        retention::routes(),
         schedule::routes(),
         health::routes(),
         crate::metrics::routes(),

@@ -9,9 +9,10 @@
 //!
 //! # Where things are
 //!
-//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule, [`audit`] the audit log,
-//! [`backfill`] and [`feedback`] the slices. A module uses only modules of an earlier row, from bottom to top:
-//! clock, error, config → db → cache, schedule, audit, token → the slices → store → worker; a test reads the `use` lines.
+//! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
+//! [`backfill`], [`feedback`] and [`metrics`] the slices, [`cold`] what is in object storage, [`retention`] what goes there
+//! and when, [`audit`] the log of it. A module uses only modules of an earlier row, from bottom to top: clock, error, config →
+//! db → cache, cold, schedule, audit, token → the slices → retention → store → worker; a test reads the `use` lines.
 
 pub mod audit;
 pub mod backfill;
@@ -23,6 +24,7 @@ pub mod db;
 pub mod error;
 pub mod feedback;
 pub mod metrics;
+pub mod retention;
 pub mod schedule;
 pub mod store;
 pub mod token;

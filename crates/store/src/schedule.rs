@@ -297,6 +297,13 @@ pub async fn prune(pool: &Pool, settings: &ScheduleSettings, now: DateTime<Utc>)
     db::execute(&connection, &queries::PRUNE, &[&before]).await
 }
 
+/// Whether a task runs at `now`: a runner that died runs no more when its lease is over.
+pub async fn is_running(pool: &Pool, task: &str, now: DateTime<Utc>) -> Result<bool> {
+    let connection = pool.get().await?;
+    let row = db::query_one(&connection, &queries::IS_RUNNING, &[&task, &now]).await?;
+    Ok(row.try_get("is_running")?)
+}
+
 /// This process's name in the tables: host and process id.
 pub fn runner_name() -> String {
     let host = std::env::var("HOSTNAME")

@@ -13,11 +13,13 @@ use crate::{
     },
     cache::Cache,
     clock::{Clock, SystemClock},
-    config::Config,
+    cold::ColdStore,
+    config::{Config, DatabaseSettings},
     db::Pool,
-    error::Result,
+    error::{Error, Result},
     feedback::{Feedback, StatsCache, Writer},
     metrics::{Intake, MetricCaches, Metrics},
+    retention::Retention,
     token::Tokens,
 };
 
@@ -31,6 +33,8 @@ pub struct Store {
     feedback_writer: Writer,
     metric_caches: MetricCaches,
     intake: Intake,
+    cold: Option<ColdStore>,
+    retention_pool: Option<Pool>,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -52,6 +56,8 @@ impl Store {
             metric_caches,
             jobs: JobCaches::new(&cache, &pool),
             stats: StatsCache::new(&cache, &pool, &feedback_writer),
+            cold: ColdStore::open(&config.cold)?,
+            retention_pool: retention_pool(&config)?,
             pool,
             cache,
             feedback_writer,
@@ -105,6 +111,30 @@ impl Store {
         )
     }
 
+    /// The cold store, where one is configured.
+    pub fn cold(&self) -> Option<&ColdStore> {
+        self.cold.as_ref()
+    }
+
+    /// Retention, as the role that archives.
+    ///
+    /// Fails with `retention_not_configured` where this process has no connection of that role.
+    pub fn retention(&self) -> Result<Retention<'_>> {
+        let pool = self.retention_pool.as_ref().ok_or_else(|| {
+            Error::conflict(
+                "retention_not_configured",
+                "this process cannot archive or delete: set database.retention_url to a connection of the role utxoiq_retention",
+            )
+        })?;
+        Ok(Retention::new(
+            pool,
+            self.cold.as_ref(),
+            self.metrics(),
+            &self.config,
+            self.clock(),
+        ))
+    }
+
     /// What gathers samples into shared transactions.
     pub fn metrics_intake(&self) -> &Intake {
         &self.intake
@@ -129,6 +159,21 @@ impl Store {
     pub fn config(&self) -> &Config {
         &self.config
     }
+}
+
+/// Connections of the role that archives: few, none while nothing is done, and with time for statements about a whole day.
+fn retention_pool(config: &Config) -> Result<Option<Pool>> {
+    let Some(url) = &config.database.retention_url else {
+        return Ok(None);
+    };
+    let settings = DatabaseSettings {
+        url: Some(url.clone()),
+        pool_min: 0,
+        pool_max: 6,
+        statement_timeout_milliseconds: 3_600_000,
+        ..config.database.clone()
+    };
+    Pool::open(&settings).map(Some)
 }
 
 /// A worker in this process works on the database directly.

@@ -177,6 +177,15 @@ impl<'a> Tokens<'a> {
         Ok(rows.iter().map(token_from).collect())
     }
 
+    /// Revokes the tokens whose end has passed at `now`, which are refused already: their names are free from then on. Gives
+    /// how many; who asked for it, and which they were, is in the audit log.
+    pub async fn end_expired(&self, now: DateTime<Utc>, actor: &str) -> Result<u64> {
+        let connection = self.pool.get().await?;
+        let row = db::query_one(&connection, &queries::END_EXPIRED, &[&now, &actor]).await?;
+        let ended: i64 = row.try_get("ended")?;
+        Ok(u64::try_from(ended).unwrap_or_default())
+    }
+
     /// Revokes a token by its id, or by the name of one that is not revoked yet. Revoking an id again changes nothing.
     ///
     /// Fails as `token_not_found`.

@@ -5,11 +5,13 @@
 //! not there to be done again.
 
 mod metrics;
+mod retention;
 
 use serde_json::json;
 
-use self::metrics::{
-    make_metric_partitions, prune_metric_requests, roll_up_metrics, verify_metrics,
+use self::{
+    metrics::{make_metric_partitions, prune_metric_requests, roll_up_metrics, verify_metrics},
+    retention::{end_expired_tokens, release_expired_holds, run_retention},
 };
 use crate::{
     Error, Store,
@@ -28,6 +30,9 @@ pub fn tasks(store: &Store) -> Vec<Task> {
         roll_up_metrics(store.clone()),
         verify_metrics(store.clone()),
         prune_metric_requests(store.clone()),
+        run_retention(store.clone()),
+        release_expired_holds(store.clone()),
+        end_expired_tokens(store.clone()),
     ]
 }
 

@@ -64,6 +64,10 @@ actions! {
     HoldAdd = "hold_add",
     /// A legal hold was lifted.
     HoldRelease = "hold_release",
+    /// An object of an archive that had ended was removed, and seen to be gone.
+    Remove = "remove",
+    /// An archive was written anew without some rows.
+    Replace = "replace",
     /// Archived rows were brought back.
     Restore = "restore",
     /// A person's data was erased.
@@ -115,6 +119,23 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry.
+    pub fn new(
+        at: DateTime<Utc>,
+        actor: &str,
+        action: Action,
+        subject: impl Into<String>,
+        details: Value,
+    ) -> Self {
+        Self {
+            at,
+            actor: actor.to_owned(),
+            action,
+            subject: subject.into(),
+            details,
+        }
+    }
+
     /// The details as they are stored; refuses what the table would.
     pub(super) fn checked_details(&self) -> Result<String> {
         let mut errors = Vec::new();

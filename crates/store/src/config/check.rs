@@ -15,11 +15,17 @@ type Rule = (bool, &'static str);
 impl Config {
     /// Refuses values that cannot work or that contradict each other.
     pub(super) fn check(self) -> Result<Self> {
-        let between_sections: [Rule; 1] = [(
-            self.database.statement_timeout_milliseconds
-                >= self.server.request_timeout_seconds.saturating_mul(1_000),
-            "database.statement_timeout_milliseconds must be below server.request_timeout_seconds: a request would end before its statement does",
-        )];
+        let between_sections: [Rule; 2] = [
+            (
+                self.database.statement_timeout_milliseconds
+                    >= self.server.request_timeout_seconds.saturating_mul(1_000),
+                "database.statement_timeout_milliseconds must be below server.request_timeout_seconds: a request would end before its statement does",
+            ),
+            (
+                i64::from(self.retention.metrics_days) <= self.metrics.hot_days,
+                "retention.metrics_days must be above metrics.hot_days: it counts from the day of the samples",
+            ),
+        ];
         let rules = self
             .server
             .rules()
@@ -29,8 +35,8 @@ impl Config {
             .chain(self.feedback.rules())
             .chain(self.metrics.rules())
             .chain(self.cache.rules())
-            .chain(self.schedule.rules())
             .chain(self.retention.rules())
+            .chain(self.schedule.rules())
             .chain(between_sections);
         for (broken, message) in rules {
             refuse_if(broken, message)?;
@@ -92,12 +98,35 @@ impl MetricsSettings {
 }
 
 impl RetentionSettings {
-    fn rules(&self) -> [Rule; 1] {
+    fn rules(&self) -> [Rule; 6] {
         let key = self.pseudonym_key.as_ref().map(super::Secret::expose);
-        [(
-            key.is_some_and(|key| key.chars().count() < 32),
-            "retention.pseudonym_key must have at least 32 characters: who could guess it could tell whose pseudonym is whose",
-        )]
+        [
+            (
+                key.is_some_and(|key| key.chars().count() < 32),
+                "retention.pseudonym_key must have at least 32 characters: who could guess it could tell whose pseudonym is whose",
+            ),
+            (
+                !(2..=36_500).contains(&self.metrics_days),
+                "retention.metrics_days must be from 2 to 36500",
+            ),
+            (
+                !(1..=36_500).contains(&self.backfill_hot_days)
+                    || !(1..=1_200).contains(&self.feedback_hot_months),
+                "retention.backfill_hot_days must be from 1 to 36500, and retention.feedback_hot_months from 1 to 1200",
+            ),
+            (
+                self.backfill_cold_months > 1_200 || self.feedback_cold_months > 1_200,
+                "retention.backfill_cold_months and retention.feedback_cold_months must be at most 1200",
+            ),
+            (
+                !(1..=100_000).contains(&self.batch_rows),
+                "retention.batch_rows must be from 1 to 100000: a batch is restored as one value",
+            ),
+            (
+                !(10..=86_400).contains(&self.lease_seconds) || self.lock_attempts == 0,
+                "retention.lease_seconds must be from 10 to 86400, and retention.lock_attempts at least 1",
+            ),
+        ]
     }
 }
 
@@ -191,6 +220,7 @@ impl DatabaseSettings {
         for (name, url) in [
             ("database.url", &self.url),
             ("database.admin_url", &self.admin_url),
+            ("database.retention_url", &self.retention_url),
         ] {
             let Some(url) = url else { continue };
             let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {

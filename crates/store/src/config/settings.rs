@@ -106,6 +106,9 @@ settings! {
         url: Option<Secret>,
         /// The connection string for init, migrate, token and test databases; database.url where it is not set.
         admin_url: Option<Secret>,
+        /// The connection string of the role that archives and deletes (utxoiq_retention), which no other one can. Where it is
+        /// not set, this process can neither run retention nor place a hold, restore or erase.
+        retention_url: Option<Secret>,
         /// Connections kept open (C6.1).
         pool_min: usize = "5",
         /// The most connections (C6.1).
@@ -245,6 +248,30 @@ settings! {
         /// How long one request to the object store may take, with all its retries.
         timeout_seconds: u64 = "30",
     }
+    /// How long what is kept where (C7). How long samples of metrics are hot is metrics.hot_days.
+    retention: RetentionSettings {
+        /// On which day after its own a day of metrics is deleted from cold storage (C7.3).
+        metrics_days: u32 = "455",
+        /// How long backfill jobs stay in the database after they ended (C7.1).
+        backfill_hot_days: u32 = "180",
+        /// How long they stay in cold storage after that.
+        backfill_cold_months: u32 = "24",
+        /// How long feedback and its history stay in the database after their last change (C7.2).
+        feedback_hot_months: u32 = "24",
+        /// How long they stay in cold storage after that.
+        feedback_cold_months: u32 = "12",
+        /// The most rows of feedback that one archive has: they are compared and deleted in one transaction. Of jobs, 500.
+        batch_rows: i64 = "10000",
+        /// How long a run may give no sign of life before another one may begin.
+        lease_seconds: u32 = "120",
+        /// How often a day's partition is tried to be detached, 100 ms each, before it is left to the next run.
+        lock_attempts: u32 = "50",
+        /// The key of the pseudonyms under which the audit log names users (C7.5): at least 32 characters, kept as long as
+        /// the log. Without it nobody can be erased, since that could not be logged.
+        pseudonym_key: Option<Secret>,
+        /// How long retention waits for a running backup before it fails and is tried again.
+        wait_for_backup_seconds: u32 = "14400",
+    }
     /// The durable schedule.
     schedule: ScheduleSettings {
         /// Whether this process runs due tasks itself; where it does not, `schedule tick` or the tick call must.
@@ -259,12 +286,6 @@ settings! {
         retry_backoff_seconds: u64 = "60",
         /// How long the history of slots is kept.
         history_days: i64 = "400",
-    }
-    /// Retention: what leaves the database, and when.
-    retention: RetentionSettings {
-        /// The key of the pseudonyms under which the audit log names users (C7.5): at least 32 characters, kept as long as
-        /// the log. Without it nobody can be erased, since that could not be logged.
-        pseudonym_key: Option<Secret>,
     }
     /// Logs, on standard error.
     log: LogSettings {

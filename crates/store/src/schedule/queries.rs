@@ -22,6 +22,7 @@ pub const ALL: &[&Statement] = &[
     &LAST,
     &HISTORY,
     &PRUNE,
+    &IS_RUNNING,
 ];
 
 /// In name order, so that two processes that register the same tasks do not deadlock.
@@ -252,4 +253,12 @@ pub(super) const PRUNE: Statement = Statement {
           )",
     params: &[Type::TIMESTAMPTZ],
     columns: &[],
+};
+
+/// Whether a slot of a task is held by a lease that is not over.
+pub(super) const IS_RUNNING: Statement = Statement {
+    name: "schedule.is_running",
+    sql: "select exists (select from schedule_slots where task = $1 and state = 'running' and lease_expires_at > $2) as is_running",
+    params: &[Type::TEXT, Type::TIMESTAMPTZ],
+    columns: &[("is_running", Type::BOOL)],
 };

@@ -13,6 +13,7 @@ pub const ALL: &[&Statement] = &[
     &REVOKE_ID,
     &REVOKE_NAME,
     &TOUCH,
+    &END_EXPIRED,
 ];
 
 const TOKEN: &[(&str, Type)] = &[
@@ -100,4 +101,12 @@ pub(super) const TOUCH: Statement = Statement {
           where id = $1 and (last_used_at is null or last_used_at <= $3)",
     params: &[Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
     columns: &[],
+};
+
+/// Revokes tokens whose end has passed, and says so in the audit log.
+pub(super) const END_EXPIRED: Statement = Statement {
+    name: "token.end_expired",
+    sql: "select token_end_expired($1, $2) as ended",
+    params: &[Type::TIMESTAMPTZ, Type::TEXT],
+    columns: &[("ended", Type::INT8)],
 };

@@ -26,6 +26,7 @@ mod layers;
 mod metrics;
 mod migrate;
 mod pool;
+mod retention;
 mod roles;
 mod schedule;
 mod statements;

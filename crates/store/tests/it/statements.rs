@@ -4,7 +4,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
     audit, backfill, cache,
     db::{Statement, migrate},
-    feedback, metrics, schedule, token,
+    feedback, metrics, retention, schedule, token,
 };
 
 use crate::support::TestDb;
@@ -74,6 +74,7 @@ fn all() -> Vec<&'static Statement> {
         feedback::queries::READ,
         metrics::queries::ALL,
         migrate::STATEMENTS,
+        retention::queries::ALL,
         schedule::queries::ALL,
         token::queries::ALL,
     ]
