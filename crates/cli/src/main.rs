@@ -1,6 +1,7 @@
 //! `utxoiq-store`: the one binary. This file is the composition root: it reads the configuration, starts the log and
 //! hands over to the subcommand; each subcommand is one file.
 
+mod audit;
 mod backfill;
 mod client;
 mod config;
@@ -10,10 +11,13 @@ mod log;
 mod metrics;
 mod migrate;
 mod openapi;
+mod operator;
 mod output;
+mod retention;
 mod schedule;
 mod serve;
 mod table;
+mod target;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -53,6 +57,12 @@ enum Command {
     /// Import, show, chart, rank and verify system metrics, through the HTTP API
     #[command(subcommand)]
     Metrics(metrics::Command),
+    /// Show what retention would do, do it, and place and release legal holds
+    #[command(subcommand)]
+    Retention(retention::Command),
+    /// List, verify and export the audit log, directly on the database
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -102,6 +112,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Backfill(command) => backfill::run(command, context).await,
                 Command::Feedback(command) => feedback::run(command).await,
                 Command::Metrics(command) => metrics::run(command).await,
+                Command::Retention(command) => retention::run(command, context).await,
+                Command::Audit(command) => audit::run(command, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),

@@ -158,6 +158,7 @@ impl Service {
     pub async fn ready(&self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.port);
         until("the service is ready", async || {
+            utxoiq_store::cold::use_ring();
             reqwest::get(&url)
                 .await
                 .is_ok_and(|answer| answer.status().is_success())

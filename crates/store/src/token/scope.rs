@@ -33,6 +33,8 @@ pub enum Scope {
     RetentionRead,
     /// Run the retention policies.
     RetentionRun,
+    /// Place and release legal holds.
+    RetentionHold,
     /// Run due scheduled tasks, or one on demand.
     ScheduleRun,
     /// Read the connection pool's figures.
@@ -46,7 +48,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BackfillRead,
         Self::BackfillWrite,
         Self::FeedbackRead,
@@ -59,6 +61,7 @@ impl Scope {
         Self::AuditRead,
         Self::RetentionRead,
         Self::RetentionRun,
+        Self::RetentionHold,
         Self::ScheduleRun,
         Self::PoolRead,
         Self::Admin,
@@ -80,6 +83,7 @@ impl Scope {
             Self::AuditRead => "audit:read",
             Self::RetentionRead => "retention:read",
             Self::RetentionRun => "retention:run",
+            Self::RetentionHold => "retention:hold",
             Self::ScheduleRun => "schedule:run",
             Self::PoolRead => "pool:read",
             Self::Admin => "admin",
