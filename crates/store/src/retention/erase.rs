@@ -31,7 +31,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Archive, Failure, Report, Retention, State,
+    Archive, Event, Failure, Report, Retention, State,
     moving::Doing,
     queries, refused,
     replace::{Leaving, is_overtaken},
@@ -304,6 +304,11 @@ impl Retention<'_> {
                 if fetched.count_text("user_id", erasing.user).await? == 0 {
                     return Ok(false);
                 }
+                self.tell(Event::Began {
+                    dataset: archive.dataset,
+                    day: archive.day,
+                    doing: "writing without a person",
+                });
                 let leaving = Leaving::Of(erasing.user.to_owned());
                 let why = reason(erasing.id);
                 self.replace(None, erasing.actor, archive, &fetched, leaving, &why)
