@@ -1,6 +1,7 @@
 //! `utxoiq-store`: the one binary. This file is the composition root: it reads the configuration, starts the log and
 //! hands over to the subcommand; each subcommand is one file.
 
+mod archive;
 mod audit;
 mod backfill;
 mod client;
@@ -60,6 +61,9 @@ enum Command {
     /// Show what retention would do, do it, and place and release legal holds
     #[command(subcommand)]
     Retention(retention::Command),
+    /// List, show, verify, ask and restore archives, and say where a day's rows are
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// List, verify and export the audit log, directly on the database
     #[command(subcommand)]
     Audit(audit::Command),
@@ -110,9 +114,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Migrate(command) => migrate::run(command, context).await,
                 Command::Token(command) => token::run(command, context).await,
                 Command::Backfill(command) => backfill::run(command, context).await,
-                Command::Feedback(command) => feedback::run(command).await,
+                Command::Feedback(command) => feedback::run(command, context).await,
                 Command::Metrics(command) => metrics::run(command).await,
                 Command::Retention(command) => retention::run(command, context).await,
+                Command::Archive(command) => archive::run(command, context).await,
                 Command::Audit(command) => audit::run(command, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),

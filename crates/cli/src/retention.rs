@@ -1,7 +1,7 @@
 //! `utxoiq-store retention`: what leaves the database and cold storage, over the connection of the role that archives.
 
 mod hold;
-mod progress;
+pub mod progress;
 mod show;
 
 use std::{io::IsTerminal as _, process::ExitCode};

@@ -34,6 +34,7 @@ mod names;
 mod remote;
 mod rows;
 mod samples;
+mod search;
 mod stats;
 mod upload;
 mod write;

@@ -36,7 +36,13 @@ pub fn start() -> (mpsc::UnboundedSender<Event>, Progress) {
                     day,
                     doing,
                 } => bar.set_message(format!("{} of {day}: {doing}", dataset.name())),
-                Event::Done(_) => bar.inc(1),
+                Event::Done(_) => {
+                    bar.inc(1);
+                    // What was not planned has no length.
+                    if bar.length() < Some(bar.position()) {
+                        bar.set_length(bar.position());
+                    }
+                }
                 Event::Failed(failure) => {
                     let day = failure
                         .day

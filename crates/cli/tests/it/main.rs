@@ -10,6 +10,7 @@
     reason = "what a test survived belongs into its output"
 )]
 
+mod archive;
 mod audit;
 mod backfill_run;
 mod coherence;
