@@ -69,10 +69,13 @@ async fn any_range_of_any_series_is_what_a_plain_look_at_all_samples_gives() {
         };
         assert_eq!(
             read(&fetched, range.clone()).await,
-            [sample.clone()],
+            std::slice::from_ref(sample),
             "{range:?}"
         );
-        assert_eq!(fetched.newest(range, 5).await.unwrap(), [sample.clone()]);
+        assert_eq!(
+            fetched.newest(range, 5).await.unwrap(),
+            std::slice::from_ref(sample)
+        );
     }
     let mut random = StdRng::seed_from_u64(7);
     for turn in 0..120 {
