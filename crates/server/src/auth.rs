@@ -52,6 +52,7 @@ pub(crate) async fn authorize(
         .await?
         .ok_or_else(ApiError::unauthorized)?;
     if !caller.has(scope) {
+        state.denials.note(&state.store, &caller, scope, now).await;
         return Err(ApiError::forbidden(scope));
     }
     request.extensions_mut().insert(Authenticated(caller));

@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod denials;
 pub mod error;
 pub mod health;
 pub mod input;
@@ -31,7 +32,10 @@ use axum::{Router, http::StatusCode};
 use tokio::net::TcpListener;
 use utxoiq_store::{Store, schedule::Scheduler, token::TokenCache};
 
-use crate::{error::ApiError, health::Readiness, metrics::Metrics, observe::Gated, routes::Routes};
+use crate::{
+    denials::Denials, error::ApiError, health::Readiness, metrics::Metrics, observe::Gated,
+    routes::Routes,
+};
 
 /// What handlers share. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -49,6 +53,8 @@ pub struct Parts {
     pub readiness: Readiness,
     /// The process's figures.
     pub metrics: Metrics,
+    /// Refused attempts at what cannot be undone.
+    pub denials: Denials,
 }
 
 impl Deref for AppState {
@@ -68,6 +74,7 @@ impl AppState {
             tokens: TokenCache::new(store.pool().clone(), remembered),
             readiness: Readiness::watch(&store),
             metrics: Metrics::new(&store),
+            denials: Denials::default(),
             scheduler,
             store,
         }))

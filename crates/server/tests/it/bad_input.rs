@@ -287,7 +287,35 @@ async fn no_call_is_made_without_its_scope() {
         assert_eq!(refused.problem(403), "missing_scope", "{name}");
         assert_eq!(refused.json()["scope"], scope.as_str(), "{name}");
     }
-    assert_eq!(fingerprint(&admin).await, before);
+    // Attempts at what cannot be undone are in the audit log, one a token and scope: nothing else was stored.
+    let without_audit = |held: Vec<(String, i64, String)>| {
+        let held = held.into_iter();
+        held.filter(|(table, ..)| !table.starts_with("audit_"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        without_audit(fingerprint(&admin).await),
+        without_audit(before)
+    );
+    let attempts = "select string_agg((details::jsonb ->> 'attempted') || ' ' || actor, ', ' order by actor) from audit_log
+                    where action = 'denied' and details::jsonb ->> 'code' = 'missing_scope'";
+    let attempts: String = admin.query_one(attempts, &[]).await.unwrap().get(0);
+    let expected = [
+        "erase token: all but feedback:erase",
+        "hold_add token: all but retention:hold",
+        "run_begin token: all but retention:run",
+    ];
+    // A scope without a call yet has no attempts.
+    assert!(
+        attempts
+            .split(", ")
+            .all(|attempt| expected.contains(&attempt)),
+        "{attempts}"
+    );
+    assert!(
+        attempts.contains(expected[1]) && attempts.contains(expected[2]),
+        "{attempts}"
+    );
 }
 
 #[tokio::test]
