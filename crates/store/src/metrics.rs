@@ -10,6 +10,7 @@ mod aggregate;
 mod cached;
 pub mod chart;
 mod check;
+mod cold;
 mod compare;
 mod days;
 pub mod degradation;

@@ -50,13 +50,14 @@ impl Store {
         let pool = Pool::open(&config.database)?;
         let cache = Cache::open(&config)?;
         let feedback_writer = Writer::new(&pool, &config.feedback);
-        let metric_caches = MetricCaches::new(&cache, &pool, &config.metrics);
+        let cold = ColdStore::open(&config.cold)?;
+        let metric_caches = MetricCaches::new(&cache, &pool, &config.metrics, cold.as_ref());
         Ok(Self {
             intake: Intake::new(&pool, &config.metrics, &metric_caches),
             metric_caches,
             jobs: JobCaches::new(&cache, &pool),
             stats: StatsCache::new(&cache, &pool, &feedback_writer),
-            cold: ColdStore::open(&config.cold)?,
+            cold,
             retention_pool: retention_pool(&config)?,
             pool,
             cache,

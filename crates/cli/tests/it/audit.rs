@@ -181,7 +181,11 @@ async fn a_long_log_is_verified_in_little_memory_exported_and_its_faults_named()
         (Some(3_599), Some(3_599))
     );
 
-    // The end is cut off, and the head set back.
+    faults_are_named(&bench, &admin, head).await;
+}
+
+/// The end is cut off, and the head set back; then more.
+async fn faults_are_named(bench: &Bench, admin: &tokio_postgres::Client, head: &str) {
     let cut = "delete from audit_log where sequence > 99000;
                update audit_head set sequence = 99000, hash = (select hash from audit_log where sequence = 99000)";
     admin.batch_execute(cut).await.unwrap();

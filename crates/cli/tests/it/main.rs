@@ -19,4 +19,5 @@ mod kills;
 mod log;
 mod metrics;
 mod metrics_kills;
+mod retention_kills;
 mod support;

@@ -44,8 +44,8 @@ async fn followed(live: &Live, query: &str) -> Vec<i64> {
         let Some(link) = page.header("link") else {
             return sequences;
         };
-        let next = link.strip_prefix('<').unwrap().split_once('>').unwrap().0;
-        target = next.to_owned();
+        let (next, _) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
+        next.clone_into(&mut target);
     }
 }
 

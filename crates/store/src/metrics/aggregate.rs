@@ -10,14 +10,17 @@
 //!
 //! Whole buckets that are rolled up come as they are. Everything else is cut into *parts*: whole hours that are rolled up, and
 //! what is left of it, which is read as samples, those of each day by a statement of its own, so that no other day's
-//! partition is touched. Two round trips, as a rule. Days that have no partition are not asked for.
+//! partition is touched. Two round trips, as a rule. Days that have no samples are not asked for.
+//!
+//! Rollups of archived days stay in the database, so that archives are asked for ends of ranges only. Such a read begins anew
+//! when it has what it lacked ([`super::cold::parts`]).
 
 pub(super) mod extremes;
 mod parts;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use parts::{Marks, Parts};
@@ -25,6 +28,7 @@ use parts::{Marks, Parts};
 use super::{
     Metrics,
     cached::time,
+    cold::{ColdDay, parts::ColdParts, start_of},
     queries,
     read::Selector,
     rollup::{Interval, of_parts, read_rollups},
@@ -191,6 +195,24 @@ impl Metrics<'_> {
         to: DateTime<Utc>,
         interval: Interval,
     ) -> Result<Vec<Bucket>> {
+        let mut cold = ColdParts::of_at_most(i64::MAX);
+        loop {
+            if let Some(buckets) = self.try_one(id, from, to, interval, &mut cold).await? {
+                return Ok(buckets);
+            }
+            cold.fetch(&self.caches.cold).await?;
+        }
+    }
+
+    /// `None` where parts of archives are lacking.
+    async fn try_one(
+        &self,
+        id: i32,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        interval: Interval,
+        cold: &mut ColdSummaries,
+    ) -> Result<Option<Vec<Bucket>>> {
         let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
         let open = OpenTransaction::on(self.pool.get().await?);
         let connection = open.connection()?;
@@ -206,8 +228,11 @@ impl Metrics<'_> {
         let read = async {
             let marks = state?;
             let parts = Parts::of(&ids, from, to, interval, &marks);
+            if parts.lack(cold) {
+                return Ok(None);
+            }
             let mut merged = BTreeMap::new();
-            for ((_, start), summary) in read_parts(connection, &parts, interval).await? {
+            for ((_, start), summary) in read_parts(connection, &parts, interval, cold).await? {
                 merge_into(&mut merged, start, summary);
             }
             let mut buckets: BTreeMap<DateTime<Utc>, Bucket> = BTreeMap::new();
@@ -222,7 +247,7 @@ impl Metrics<'_> {
                     .iter()
                     .map(|(start, summary)| (*start, Bucket::of(*start, summary))),
             );
-            Ok(buckets.into_values().collect())
+            Ok(Some(buckets.into_values().collect()))
         };
         let buckets = read.await;
         open.end(buckets).await
@@ -240,13 +265,13 @@ impl Metrics<'_> {
         let at_once = usize::try_from(ROLLUPS_AT_ONCE / buckets)
             .unwrap_or(1)
             .max(1);
-        let open = OpenTransaction::begin(self.pool, BEGIN).await?;
+        let (open, marks, cold) = self.begin_with_cold(ids, from, to, interval).await?;
         let read = async {
             let connection = open.connection()?;
-            let marks = read_state(connection, ids, from, to).await?;
             let mut merged = BTreeMap::new();
             for some in ids.chunks(at_once) {
-                let summaries = each_in_tx(connection, some, from, to, interval, &marks).await?;
+                let summaries =
+                    each_in_tx(connection, some, from, to, interval, &marks, &cold).await?;
                 for ((_, start), summary) in summaries {
                     merge_into(&mut merged, start, summary);
                 }
@@ -257,6 +282,30 @@ impl Metrics<'_> {
         open.end(merged).await
     }
 
+    /// Begins a snapshot, with all parts of archives that it names at hand.
+    async fn begin_with_cold(
+        &self,
+        ids: &[i32],
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        interval: Interval,
+    ) -> Result<(OpenTransaction, Marks, ColdSummaries)> {
+        let mut cold = ColdParts::of_at_most(i64::MAX);
+        loop {
+            let open = OpenTransaction::begin(self.pool, BEGIN).await?;
+            let marks = read_state(open.connection()?, ids, from, to).await;
+            let marks = match marks {
+                Ok(marks) => marks,
+                Err(error) => return open.end(Err(error)).await,
+            };
+            if !marks.has_cold() || !Parts::of(ids, from, to, interval, &marks).lack(&mut cold) {
+                return Ok((open, marks, cold));
+            }
+            open.end(Ok(())).await?;
+            cold.fetch(&self.caches.cold).await?;
+        }
+    }
+
     /// Each series for itself, with everything that can be merged.
     pub(super) async fn of_each(
         &self,
@@ -265,13 +314,9 @@ impl Metrics<'_> {
         to: DateTime<Utc>,
         interval: Interval,
     ) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
-        let open = OpenTransaction::begin(self.pool, BEGIN).await?;
-        let read = async {
-            let connection = open.connection()?;
-            let marks = read_state(connection, ids, from, to).await?;
-            each_in_tx(connection, ids, from, to, interval, &marks).await
-        };
-        let summaries = read.await;
+        let (open, marks, cold) = self.begin_with_cold(ids, from, to, interval).await?;
+        let summaries =
+            each_in_tx(open.connection()?, ids, from, to, interval, &marks, &cold).await;
         open.end(summaries).await
     }
 }
@@ -284,10 +329,11 @@ async fn each_in_tx(
     to: DateTime<Utc>,
     interval: Interval,
     marks: &Marks,
+    cold: &ColdSummaries,
 ) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
     let (inner, inner_end) = (interval.ceil(from), interval.floor(to));
     let parts = Parts::of(ids, from, to, interval, marks);
-    let mut summaries = read_parts(connection, &parts, interval).await?;
+    let mut summaries = read_parts(connection, &parts, interval, cold).await?;
     if inner < inner_end {
         let ranges: Vec<_> = ids.iter().map(|id| (*id, inner, inner_end)).collect();
         for rollup in read_rollups(connection, interval, &ranges).await? {
@@ -302,8 +348,11 @@ async fn each_in_tx(
 /// How many rollups with their sketches are in memory at once.
 const ROLLUPS_AT_ONCE: i64 = 20_000;
 
-/// State, marks, rollups and samples are read in one snapshot.
-const BEGIN: &str = "begin isolation level repeatable read read only";
+/// State, marks, rollups and samples are read in one snapshot, which is taken when no day can be detached any more.
+const BEGIN: &str = "begin isolation level repeatable read read only; lock table only system_metrics in access share mode";
+
+/// Parts of archives, as aggregates need them.
+type ColdSummaries = ColdParts<Option<Summary>>;
 
 fn merge_into<K: Ord>(merged: &mut BTreeMap<K, Summary>, place: K, summary: Summary) {
     match merged.entry(place) {
@@ -338,10 +387,8 @@ async fn read_state(
     let days = days?
         .iter()
         .map(|row| {
-            Ok(row
-                .try_get::<_, NaiveDate>("day")?
-                .and_time(NaiveTime::MIN)
-                .and_utc())
+            let day = time(start_of(row.try_get("day")?));
+            Ok((day, ColdDay::from_row(row)?))
         })
         .collect::<Result<_>>()?;
     Ok(Marks {
@@ -356,6 +403,7 @@ async fn read_parts(
     connection: &Connection,
     parts: &Parts,
     interval: Interval,
+    cold: &ColdSummaries,
 ) -> Result<BTreeMap<(i32, DateTime<Utc>), Summary>> {
     let mut summaries = BTreeMap::new();
     if !parts.hours.is_empty() {
@@ -366,8 +414,11 @@ async fn read_parts(
             }
         }
     }
-    for of_day in parts.samples_by_day() {
-        let read = of_parts(connection, &of_day).await?;
+    for (archive, of_day) in parts.samples_by_day() {
+        let read = match archive {
+            Some(day) => cold.of_day(day, &of_day),
+            None => of_parts(connection, &of_day).await?,
+        };
         for ((id, since, _), summary) in of_day.into_iter().zip(read) {
             if let Some(summary) = summary {
                 merge_into(&mut summaries, (id, interval.floor(since)), summary);

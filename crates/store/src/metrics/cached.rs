@@ -14,9 +14,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::{queries, read::stream::Places, sample::SeriesName};
+use super::{
+    cold::{self, ColdReads},
+    queries,
+    read::stream::Places,
+    sample::SeriesName,
+};
 use crate::{
     cache::{Cache, Key, Kind, Load, Loaded, Space, Stale},
+    cold::ColdStore,
     config::MetricsSettings,
     db::{self, Pool, Snapshot},
     error::{Error, Result},
@@ -122,7 +128,8 @@ pub struct Sample(
 /// The samples of an hour of a series.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Hour {
-    /// In the order of their times; `None` where they are too many to be kept.
+    /// In the order of their times; `None` where they are not kept: they are too many, or in cold storage. Hours that many ask
+    /// for are loaded together, and those of the database are not to wait for those of an object store, nor to fail with them.
     pub samples: Option<Vec<Sample>>,
     /// The samples as they are answered, made when it is first asked for.
     #[serde(skip)]
@@ -201,11 +208,18 @@ pub struct MetricCaches {
     pub(super) hours: Space<HourKey>,
     /// Reads that go past the cache, of which so many run at once.
     pub(super) reads: Places,
+    /// Archives of samples.
+    pub(super) cold: ColdReads,
 }
 
 impl MetricCaches {
-    /// Over this cache, filled from this pool.
-    pub fn new(cache: &Cache, pool: &Pool, settings: &MetricsSettings) -> Self {
+    /// Over this cache, filled from this pool. What is not in the database is in the cold store.
+    pub fn new(
+        cache: &Cache,
+        pool: &Pool,
+        settings: &MetricsSettings,
+        cold: Option<&ColdStore>,
+    ) -> Self {
         let (of_series, of_hours) = (pool.clone(), pool.clone());
         let load_series: Load<SeriesKey, Vec<Series>> = Arc::new(move |keys| {
             let pool = of_series.clone();
@@ -220,6 +234,7 @@ impl MetricCaches {
             series: cache.space(load_series),
             hours: cache.space(load_hours),
             reads: Places::default(),
+            cold: ColdReads::new(cold),
         }
     }
 
@@ -310,16 +325,22 @@ async fn load_hours(pool: &Pool, keys: Vec<HourKey>, max: i64) -> Result<Loaded<
         time((last + 1).saturating_mul(HOUR)),
     );
     let connection = pool.get().await?;
-    let rows = db::query_pruned(
+    let (cold, rows) = cold::query(
         &connection,
         &queries::LOAD_HOURS,
         &[&ids, &starts, &from, &to, &(max + 1)],
+        (from.timestamp_micros(), to.timestamp_micros()),
     )
     .await?;
     let snapshot = snapshot_of(&rows)?;
     let mut found: HashMap<i64, Hour> = HashMap::with_capacity(rows.len());
     for row in &rows {
-        found.insert(row.try_get("ord")?, hour_of(row, max)?);
+        let ord: i64 = row.try_get("ord")?;
+        let start = usize::try_from(ord - 1).ok().and_then(|at| starts.get(at));
+        let is_cold = start.is_some_and(|start| cold::has_day(&cold, *start));
+        if !is_cold {
+            found.insert(ord, hour_of(row, max)?);
+        }
     }
     let values = (1..=keys.len())
         .map(|ord| {

@@ -1,6 +1,7 @@
 //! Metrics against a real database.
 
 mod aggregate;
+mod cold;
 mod days;
 mod guards;
 mod intake;

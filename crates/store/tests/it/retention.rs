@@ -67,7 +67,12 @@ impl House {
 
     /// Another process on the same database and cold store.
     pub fn another(&self) -> Store {
-        open(&self.db, &self.cold, &self.clock, &[])
+        self.another_with(&[])
+    }
+
+    /// The same with other settings.
+    pub fn another_with(&self, more: &[(&str, &str)]) -> Store {
+        open(&self.db, &self.cold, &self.clock, more)
     }
 
     /// Goes on to two o'clock of a day, and runs retention.

@@ -10,6 +10,7 @@ use crate::{
     metrics::{
         cached::{HOUR, time},
         chart::{Chart, POINTS_A_SLOT},
+        cold::{ColdReads, parts::ColdParts},
         queries,
         rollup::Interval,
     },
@@ -19,43 +20,84 @@ use crate::{
 /// from `left`; `None` where these do not suffice.
 pub(in crate::metrics) async fn chart(
     pool: &Pool,
+    cold: &ColdReads,
     id: i32,
     range: (i64, i64),
     points: usize,
     left: &mut i64,
 ) -> Result<Option<Vec<(i64, f64)>>> {
-    let open = OpenTransaction::begin(pool, BEGIN).await?;
-    let drawn = draw(open.connection()?, id, range, points, left).await;
-    // What was not read to its end is not worth its connection.
-    if matches!(drawn, Ok(None)) {
-        return Ok(None);
+    let mut at_hand = ColdParts::of_at_most(*left);
+    loop {
+        let open = OpenTransaction::begin(pool, BEGIN).await?;
+        let mut looked_at = *left;
+        let drawn = draw(
+            open.connection()?,
+            &mut at_hand,
+            id,
+            range,
+            points,
+            &mut looked_at,
+        );
+        let drawn = match drawn.await {
+            // What was not read to its end is not worth its connection.
+            Ok(Drawn::TooMany) => return Ok(None),
+            drawn => open.end(drawn).await?,
+        };
+        if let Drawn::Points(points) = drawn {
+            *left = looked_at;
+            return Ok(Some(points));
+        }
+        if !at_hand.fetch(cold).await? {
+            return Ok(None);
+        }
     }
-    open.end(drawn).await
+}
+
+/// What an attempt gave.
+enum Drawn {
+    Points(Vec<(i64, f64)>),
+    /// More samples than may be looked at.
+    TooMany,
+    /// Samples of archives are lacking.
+    Lacking,
 }
 
 async fn draw(
     connection: &Connection,
+    cold: &mut ColdParts<Vec<(i64, f64)>>,
     id: i32,
     (from, to): (i64, i64),
     points: usize,
     left: &mut i64,
-) -> Result<Option<Vec<(i64, f64)>>> {
+) -> Result<Drawn> {
     let mut chart = of_whole_hours(from, to, points);
     let (since, until) = (time(from), time(to));
     let marks = read_state(connection, &[id], since, until).await?;
     let parts = Parts::of(&[id], since, until, Interval::Hour, &marks);
+    if parts.lack(cold) {
+        return Ok(Drawn::Lacking);
+    }
     let extremes = extremes(connection, id, &parts, since, until).await?;
     let mut extremes = extremes.into_iter().peekable();
-    for of_day in parts.samples_by_day() {
-        let mut day = Vec::new();
-        let mut samples = Copied::begin(connection, &queries::copy_parts(&of_day)).await?;
-        while let Some(mut fields) = samples.next().await? {
-            let (_, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
-            day.push((at, value));
-            *left -= 1;
-            if *left < 0 {
-                return Ok(None);
+    for (archive, of_day) in parts.samples_by_day() {
+        let mut day = match archive {
+            Some(archive) => cold.of_day(archive, &of_day).concat(),
+            None => Vec::new(),
+        };
+        *left = left.saturating_sub(i64::try_from(day.len()).unwrap_or(i64::MAX));
+        if archive.is_none() {
+            let mut samples = Copied::begin(connection, &queries::copy_parts(&of_day)).await?;
+            while let Some(mut fields) = samples.next().await? {
+                let (_, at, value) = (fields.int4()?, fields.time()?, fields.float8()?);
+                day.push((at, value));
+                *left -= 1;
+                if *left < 0 {
+                    return Ok(Drawn::TooMany);
+                }
             }
+        }
+        if *left < 0 {
+            return Ok(Drawn::TooMany);
         }
         day.sort_unstable_by_key(|sample| sample.0);
         for (at, value) in day {
@@ -68,7 +110,7 @@ async fn draw(
     for (at, value) in extremes {
         chart.push(at, value);
     }
-    Ok(Some(chart.finish()))
+    Ok(Drawn::Points(chart.finish()))
 }
 
 /// A chart whose slots are whole hours, as many of them as there are points for: an hour's extremes then are its slot's.

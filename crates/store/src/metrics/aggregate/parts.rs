@@ -4,21 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::metrics::{queries::Part, rollup::Interval};
+use crate::metrics::{
+    cold::{
+        ColdDay,
+        parts::{ColdParts, Gathered},
+    },
+    queries::Part,
+    rollup::Interval,
+};
 
 /// How far rollups are made, and the hours of series that wait to be made again.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
     pub rolled_before: DateTime<Utc>,
     pub hours: BTreeSet<(i32, DateTime<Utc>)>,
-    /// The beginnings of the days that have samples.
-    pub days: BTreeSet<DateTime<Utc>>,
+    /// The beginnings of the days that have samples, and the archive of those that are cold.
+    pub days: BTreeMap<DateTime<Utc>, Option<ColdDay>>,
 }
 
 impl Marks {
     /// Whether an hour waits to be rolled up again.
     pub fn has(&self, id: i32, hour: DateTime<Utc>) -> bool {
         self.hours.contains(&(id, hour))
+    }
+
+    /// Whether any of the days is cold.
+    pub fn has_cold(&self) -> bool {
+        self.days.values().any(Option::is_some)
     }
 
     fn has_any(&self, id: i32, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
@@ -114,7 +126,7 @@ impl Parts {
             return;
         }
         let days = self.marks.days.range(Interval::Day.floor(from)..to);
-        for day in days {
+        for (day, _) in days {
             let end = Interval::Day.end(*day).min(to);
             let mut since = from.max(*day);
             while since < end {
@@ -125,15 +137,30 @@ impl Parts {
         }
     }
 
-    /// The samples that are to be read, those of each day together.
-    pub fn samples_by_day(&self) -> Vec<Vec<Part>> {
+    /// The samples that are to be read, those of each day together, with the day's archive where it is cold.
+    pub fn samples_by_day(&self) -> Vec<(Option<&ColdDay>, Vec<Part>)> {
         let mut days: BTreeMap<DateTime<Utc>, Vec<Part>> = BTreeMap::new();
         for part in &self.samples {
             days.entry(Interval::Day.floor(part.1))
                 .or_default()
                 .push(*part);
         }
-        days.into_values().collect()
+        let of = |day: &DateTime<Utc>| self.marks.days.get(day).and_then(Option::as_ref);
+        days.into_iter()
+            .map(|(day, parts)| (of(&day), parts))
+            .collect()
+    }
+
+    /// Notes which cold parts are not at hand; says whether any is lacking.
+    pub fn lack<T: Gathered>(&self, cold: &mut ColdParts<T>) -> bool {
+        if self.marks.has_cold() {
+            for (day, parts) in self.samples_by_day() {
+                if let Some(day) = day {
+                    cold.want(day, &parts);
+                }
+            }
+        }
+        cold.lacks()
     }
 }
 
@@ -158,7 +185,7 @@ mod tests {
             let interval = Interval::ALL[which];
             let (from, to, rolled) = (at(from), at(from + length), at(rolled * 60));
             let hours = marked.iter().map(|hour| (1, at(hour * 60))).collect();
-            let days = (0..60).map(|day| at(day * 1_440)).collect();
+            let days = (0..60).map(|day| (at(day * 1_440), None)).collect();
             let marks = Marks { rolled_before: rolled, hours, days };
             let parts = Parts::of(&[1], from, to, interval, &marks);
             let mut minute = from;

@@ -6,6 +6,43 @@ use tokio_postgres::types::Type;
 
 use crate::db::Statement;
 
+/// Begins a read of samples: no day is detached until it ends (see `metrics/cold.rs`).
+pub const BEGIN_READ: &str = "begin read only; lock table only system_metrics in access share mode";
+
+/// The same in a transaction that has begun.
+pub const LOCK_DAYS: &str = "lock table only system_metrics in access share mode";
+
+/// The days from `$1` and up to `$2` whose samples are in an archive, the earliest first. A day that is not open and has no
+/// archive has no samples any more.
+pub const READ_COLD_DAYS: Statement = Statement {
+    name: "metrics.read_cold_days",
+    sql: "select d.day, a.object_key, a.bytes, encode(a.sha256, 'hex') as sha256
+          from metric_days d
+          join archives a on a.dataset = 'metrics' and a.day = d.day and a.state in ('detached', 'archived')
+          where d.state <> 'open' and d.day between $1 and $2 order by d.day",
+    params: &[Type::DATE, Type::DATE],
+    columns: COLD_COLUMNS,
+};
+
+const COLD_COLUMNS: &[(&str, Type)] = &[
+    ("day", Type::DATE),
+    ("object_key", Type::TEXT),
+    ("bytes", Type::INT8),
+    ("sha256", Type::TEXT),
+];
+
+/// The days from `$1` and up to `$2` that have samples, with their archive where these are in one.
+pub const READ_DAYS: Statement = Statement {
+    name: "metrics.read_days",
+    sql: "select d.day, a.object_key, a.bytes, encode(a.sha256, 'hex') as sha256
+          from metric_days d
+          left join archives a on d.state <> 'open' and a.dataset = 'metrics' and a.day = d.day
+                                  and a.state in ('detached', 'archived')
+          where d.day between $1 and $2 and (d.state = 'open' or a.id is not null) order by d.day",
+    params: &[Type::DATE, Type::DATE],
+    columns: COLD_COLUMNS,
+};
+
 /// The samples of hours of series (`ord` from 1), at most `$5` of each; all hours lie from `$3` and before `$4`. An hour
 /// with more than 256 KiB of metadata is not worth keeping, and comes without.
 pub const LOAD_HOURS: Statement = Statement {
@@ -139,8 +176,45 @@ pub const COUNT_SLICE: Statement = Statement {
     columns: &[("samples", Type::INT8)],
 };
 
+/// The numbers of the series with these names where `$1` says so (service, type, unit, labels), in order.
+pub const SERIES_IDS: Statement = Statement {
+    name: "metrics.series_ids",
+    sql: "select s.id from metric_series s
+          where not $1::boolean
+             or (($2::text is null or s.service_name = $2) and ($3::text is null or s.metric_type = $3)
+                 and ($4::text is null or s.unit = $4) and s.labels @> $5)
+          order by s.id",
+    params: &[
+        Type::BOOL,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSONB,
+    ],
+    columns: &[("id", Type::INT4)],
+};
+
+/// How many samples some series have, as far as `$6`: from `$2` and before `$3`, after the sample at `$4` of series `$5`.
+pub const COUNT_OF_SERIES: Statement = Statement {
+    name: "metrics.count_of_series",
+    sql: "select count(*) as samples from (
+              select from system_metrics m
+              where m.series_id = any ($1) and m.sampled_at >= $2 and m.sampled_at < $3
+                and not (m.sampled_at = $4 and m.series_id >= $5)
+              limit $6) n",
+    params: &[
+        Type::INT4_ARRAY,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::INT4,
+        Type::INT8,
+    ],
+    columns: &[("samples", Type::INT8)],
+};
+
 /// Begins a transaction for copying out. How long one statement may take also bounds how slowly its reader may read.
-pub const BEGIN_COPY: &str = "begin read only; set local statement_timeout = '60s'";
+pub const BEGIN_COPY: &str = "begin read only; set local statement_timeout = '60s'; lock table only system_metrics in access share mode";
 
 /// Copies the samples of a series out, the oldest first, from a time and before another one: sampled_at, value, metadata.
 /// COPY takes no parameters; what stands here is made of numbers only.

@@ -408,11 +408,3 @@ pub const READ_EXTREMES: Statement = Statement {
         ("last_at", Type::TIMESTAMPTZ),
     ],
 };
-
-/// The days that have a partition, from `$1` and up to `$2`.
-pub const READ_DAYS: Statement = Statement {
-    name: "metrics.read_days",
-    sql: "select day from metric_days where state = 'open' and day between $1 and $2 order by day",
-    params: &[Type::DATE, Type::DATE],
-    columns: &[("day", Type::DATE)],
-};

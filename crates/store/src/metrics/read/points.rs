@@ -18,6 +18,7 @@ use super::{
         aggregate::extremes::chart,
         cached::{HOUR, Series},
         chart::{Chart, POINTS_A_SLOT},
+        cold::ColdReads,
     },
     Selector,
     page::StreamCursor,
@@ -61,6 +62,7 @@ pub enum PointsRead {
 #[derive(Debug)]
 pub struct OfHours {
     pool: Pool,
+    cold: ColdReads,
     _place: OwnedSemaphorePermit,
     waiting: std::vec::IntoIter<Series>,
     from: i64,
@@ -117,6 +119,7 @@ impl OfHours {
         for series in self.waiting.by_ref() {
             let drawn = chart(
                 &self.pool,
+                &self.cold,
                 series.id,
                 (self.from, self.to),
                 self.points,
@@ -235,6 +238,7 @@ impl Metrics<'_> {
         let selector = selector.clamped();
         Ok(PointsRead::OfHours(OfHours {
             pool: self.pool.clone(),
+            cold: self.caches.cold.clone(),
             waiting: self.series_to_read(&selector, after).await?.into_iter(),
             _place: self.place().await?,
             from: selector.from,

@@ -7,8 +7,11 @@
 //! * Memory for a few thousand samples, however many are read and however slowly.
 //! * Nothing is held back in the database between two parts: each COPY has a transaction of its own, of
 //!   [`SAMPLES_A_COPY`] samples at most. A sample that is written meanwhile may come or not; what was there before comes.
+//! * Days that are in the database and days that are in archives come alike ([`runs`]), whatever moves meanwhile.
 //! * Bounded time: a reader that takes more than a minute for one part is told `read_too_slow`. At most [`PLACES`] reads
 //!   run at once in a process, each on one connection; a further one waits [`PATIENCE`] and is told `reads_busy`.
+
+mod runs;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,6 +23,7 @@ use super::{
     super::{
         Metrics,
         cached::{Sample, Series, time},
+        cold::{self, ColdDay, ColdReads, Patience},
         queries,
     },
     Selector,
@@ -29,6 +33,7 @@ use crate::{
     db::{Connection, Copied},
     error::{Error, Result},
 };
+use runs::{Archived, Block, Runs};
 
 /// How many reads run at once in a process.
 const PLACES: usize = 4;
@@ -65,10 +70,14 @@ pub struct Part {
 pub struct SampleRead {
     link: Link,
     _place: OwnedSemaphorePermit,
+    cold: ColdReads,
+    patience: Patience,
+    runs: Runs,
+    block: Block,
     waiting: std::vec::IntoIter<Series>,
     /// The series at hand, and from when on it is still to be read.
     current: Option<(Arc<Series>, i64)>,
-    copy: Option<Running>,
+    source: Option<Running>,
     from: i64,
     to: i64,
     resumed: Option<StreamCursor>,
@@ -76,12 +85,21 @@ pub struct SampleRead {
     rest: Option<StreamCursor>,
 }
 
-/// A COPY, how many samples it may give, how many it gave, and the time after the last of them.
+/// Where samples come from at the moment.
 struct Running {
-    copy: Copied,
+    source: Source,
+    /// How many samples it may give, and how many it gave.
     limit: i64,
     given: i64,
+    /// The time after the last sample.
     next: i64,
+    /// Up to where it gives the samples of the series, unless it gives as many as it may.
+    until: i64,
+}
+
+enum Source {
+    Copy(Copied),
+    Archive(Archived),
 }
 
 /// A connection that goes back to the pool only if nothing runs on it.
@@ -105,16 +123,24 @@ impl Link {
         connection.ok_or_else(|| Error::internal("a read without a connection"))
     }
 
-    async fn copy(&mut self, sql: &str) -> Result<Copied> {
+    /// Begins a COPY; gives the days of its range that have gone to archives and are not in it.
+    async fn copy(&mut self, sql: &str, range: (i64, i64)) -> Result<(Vec<ColdDay>, Copied)> {
+        let connection = self.connection()?;
+        // Prepared before: all the rest goes in one flight.
+        let of_days = &queries::READ_COLD_DAYS;
+        connection
+            .prepare_typed_cached(of_days.sql, of_days.params)
+            .await?;
         self.is_clean = false;
         let connection = self.connection()?;
-        let (begun, stream) = tokio::join!(
+        let (begun, cold, stream) = tokio::join!(
             biased;
             connection.batch_execute(queries::BEGIN_COPY),
+            cold::days(connection, range.0, range.1),
             Copied::begin(connection, sql),
         );
         begun?;
-        stream
+        Ok((cold?, stream?))
     }
 
     async fn end(&mut self) -> Result<()> {
@@ -137,14 +163,17 @@ impl SampleRead {
     /// The next samples; none when all were given, or as many as one read may give: [`Self::rest`] tells.
     pub async fn next(&mut self) -> Result<Option<Part>> {
         while self.rest.is_none() {
-            let (series, copy) = match (self.current.clone(), self.copy.take()) {
-                (Some((series, _)), Some(copy)) => (series, copy),
+            let (series, running) = match (self.current.clone(), self.source.take()) {
+                (Some((series, _)), Some(running)) => (series, running),
                 (current, _) => match current.or_else(|| self.begin_series()) {
-                    Some((series, from)) => (Arc::clone(&series), self.copy(&series, from).await?),
+                    Some((series, from)) => match self.begin(&series, from).await? {
+                        Some(running) => (series, running),
+                        None => continue,
+                    },
                     None => return Ok(None),
                 },
             };
-            let samples = self.take(&series, copy).await?;
+            let samples = self.take(&series, running).await?;
             if !samples.is_empty() {
                 return Ok(Some(Part { series, samples }));
             }
@@ -165,49 +194,126 @@ impl SampleRead {
         self.current.clone()
     }
 
-    async fn copy(&mut self, series: &Series, from: i64) -> Result<Running> {
+    /// Begins to read a series from a time on; `None` where there is nothing more of it, or where it was found that days have
+    /// moved.
+    async fn begin(&mut self, series: &Arc<Series>, from: i64) -> Result<Option<Running>> {
+        let Some(run) = self.runs.at(from).cloned() else {
+            self.current = None;
+            return Ok(None);
+        };
+        let from = from.max(run.from);
         // One more than may be given: it tells whether any remain.
-        let limit = SAMPLES_A_COPY.min(self.left.saturating_add(1));
-        let sql = queries::copy_series(series.id, time(from), time(self.to), limit);
-        Ok(Running {
-            copy: self.link.copy(&sql).await?,
+        let limit = match run.archive {
+            None => SAMPLES_A_COPY.min(self.left.saturating_add(1)),
+            Some(_) => i64::MAX,
+        };
+        let source = match &run.archive {
+            None => self
+                .copy(series, from, run.to, limit)
+                .await?
+                .map(Source::Copy),
+            Some(day) => self
+                .archived(series, day, from, run.to)
+                .await?
+                .map(Source::Archive),
+        };
+        let Some(source) = source else {
+            self.look_again().await?;
+            return Ok(None);
+        };
+        Ok(Some(Running {
+            source,
             limit,
             given: 0,
             next: from,
-        })
+            until: run.to,
+        }))
     }
 
-    /// The next samples of a COPY, and what comes after them: more of it, more of the series, the next series, or the end.
+    /// `None` where days of the range are in archives by now.
+    async fn copy(
+        &mut self,
+        series: &Series,
+        from: i64,
+        to: i64,
+        limit: i64,
+    ) -> Result<Option<Copied>> {
+        let sql = queries::copy_series(series.id, time(from), time(to), limit);
+        let (moved, mut copy) = self.link.copy(&sql, (from, to)).await?;
+        if moved.is_empty() {
+            return Ok(Some(copy));
+        }
+        while copy.next().await.map_err(stopped)?.is_some() {}
+        self.link.end().await?;
+        Ok(None)
+    }
+
+    /// `None` where the archive is gone.
+    async fn archived(
+        &mut self,
+        series: &Series,
+        day: &ColdDay,
+        from: i64,
+        to: i64,
+    ) -> Result<Option<Archived>> {
+        if let Some(samples) = self.block.take(series.id, day.start) {
+            return Ok(Some(Archived::AtHand(samples.into_iter())));
+        }
+        let read = runs::open(&self.cold, series.id, day, from, to).await;
+        self.patience.unless_gone(read)
+    }
+
+    /// Looks up where days are now.
+    async fn look_again(&mut self) -> Result<()> {
+        self.runs = Runs::read(self.link.connection()?, self.from, self.to).await?;
+        Ok(())
+    }
+
+    /// The next samples of a source, and what comes after them: more of it, more of the series, the next series, or the end.
     async fn take(&mut self, series: &Arc<Series>, mut running: Running) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
-        let mut has_more = gather(&mut running.copy, &mut samples).await?;
+        let mut has_more = gather(&mut running.source, &mut samples).await?;
         let count = i64::try_from(samples.len()).unwrap_or(i64::MAX);
         running.given += count;
         running.next = samples.last().map_or(running.next, |last| last.0 + 1);
         self.left -= count;
         if self.left < 0 {
+            // An archive gives a piece at a time, a COPY one sample more than may be given.
+            let beyond = usize::try_from(-self.left).unwrap_or_default();
             self.left = 0;
-            self.rest = samples.pop().map(|first| StreamCursor {
+            let rest = samples.split_off(samples.len().saturating_sub(beyond));
+            self.rest = rest.first().map(|first| StreamCursor {
                 series_id: series.id,
                 from: first.0,
             });
             // Nothing comes after it but the end.
-            has_more = has_more && gather(&mut running.copy, &mut Vec::new()).await?;
+            if let Source::Copy(_) = running.source {
+                has_more = has_more && gather(&mut running.source, &mut Vec::new()).await?;
+            } else {
+                has_more = false;
+            }
         }
         if has_more {
-            self.copy = Some(running);
+            self.source = Some(running);
             return Ok(samples);
         }
-        self.link.end().await?;
+        if let Source::Copy(_) = running.source {
+            self.link.end().await?;
+        }
         // A series has one sample at a time: a full COPY goes on after its last one.
         let goes_on = running.given == running.limit;
-        self.current = goes_on.then(|| (Arc::clone(series), running.next));
+        let next = if goes_on { running.next } else { running.until };
+        self.current = Some((Arc::clone(series), next));
         Ok(samples)
     }
 }
 
 /// Adds samples, as many as a piece has; says whether there may be more.
-async fn gather(copy: &mut Copied, samples: &mut Vec<Sample>) -> Result<bool> {
+async fn gather(source: &mut Source, samples: &mut Vec<Sample>) -> Result<bool> {
+    let copy = match source {
+        Source::Copy(copy) => copy,
+        Source::Archive(archived) => return archived.gather(samples, SAMPLES_A_PIECE).await,
+    };
     while samples.len() < SAMPLES_A_PIECE {
         let Some(mut row) = copy.next().await.map_err(stopped)? else {
             return Ok(false);
@@ -262,15 +368,24 @@ impl Metrics<'_> {
         let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, waiting).await else {
             return Err(busy());
         };
+        let connection = self.pool.get().await?;
+        let runs = match &*series {
+            [] => Runs::default(),
+            _ => Runs::read(&connection, selector.from, selector.to).await?,
+        };
         Ok(SampleRead {
             link: Link {
-                connection: Some(self.pool.get().await?),
+                connection: Some(connection),
                 is_clean: true,
             },
             _place: place,
+            cold: self.caches.cold.clone(),
+            patience: Patience::default(),
+            runs,
+            block: Block::default(),
             waiting: series.into_iter(),
             current: None,
-            copy: None,
+            source: None,
             from: selector.from,
             to: selector.to,
             resumed: after,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     db::{self, Connection, OpenTransaction},
     error::Result,
-    metrics::{Metrics, queries},
+    metrics::{Metrics, cold, queries},
 };
 
 /// How many marks one transaction takes.
@@ -39,6 +39,7 @@ async fn fold_in_tx(connection: &Connection) -> Result<u64> {
         .iter()
         .map(|row| Ok((row.try_get("series_id")?, row.try_get("hour")?)))
         .collect::<Result<BTreeSet<Bucket>>>()?;
+    let hours = hot(connection, hours).await?;
     if hours.is_empty() {
         return Ok(0);
     }
@@ -50,6 +51,20 @@ async fn fold_in_tx(connection: &Connection) -> Result<u64> {
     let weeks = above(&hours, Interval::Week, rolled);
     again(connection, Interval::Day, Interval::Week, &weeks).await?;
     Ok(u64::try_from(hours.len()).unwrap_or(u64::MAX))
+}
+
+/// Those whose samples are in the database. Rollups of the others were compared with their samples before these were archived,
+/// and are what is left of them here: they stay, whatever was marked.
+async fn hot(connection: &Connection, mut hours: BTreeSet<Bucket>) -> Result<BTreeSet<Bucket>> {
+    let times = || hours.iter().map(|(_, hour)| hour.timestamp_micros());
+    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+        return Ok(hours);
+    };
+    // From here on no day goes cold.
+    connection.batch_execute(queries::LOCK_DAYS).await?;
+    let cold = cold::days(connection, first, last + 1).await?;
+    hours.retain(|(_, hour)| !cold::has_day(&cold, *hour));
+    Ok(hours)
 }
 
 /// The hours as their samples are now, and those that have none.

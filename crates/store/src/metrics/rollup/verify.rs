@@ -19,12 +19,13 @@ use crate::{
     clock::uuid_at,
     db::{self, Connection, OpenTransaction},
     error::{Error, Result},
-    metrics::{Metrics, queries},
+    metrics::{Metrics, cold, queries},
 };
 
 /// Everything of a day is compared in one snapshot.
 const BEGIN_READING: &str =
-    "begin isolation level repeatable read read only; set local statement_timeout = '600s'";
+    "begin isolation level repeatable read read only; set local statement_timeout = '600s';
+    lock table only system_metrics in access share mode";
 
 /// The most differences that one repair is about.
 const MADE_AGAIN: usize = 100_000;
@@ -118,12 +119,7 @@ impl Metrics<'_> {
             ));
         }
         if db::execute(connection, &queries::BEGIN_VERIFYING, &[&day, &name]).await? == 0 {
-            return Err(Error::not_found(
-                "no_such_day",
-                format!(
-                    "there are no samples of {day} here: it never had any, or they are archived"
-                ),
-            ));
+            return Err(no_such_day(day));
         }
         Ok(())
     }
@@ -163,6 +159,13 @@ impl Metrics<'_> {
     }
 }
 
+fn no_such_day(day: NaiveDate) -> Error {
+    Error::not_found(
+        "no_such_day",
+        format!("there are no samples of {day} here: it never had any, or they are archived"),
+    )
+}
+
 fn start_of(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(chrono::NaiveTime::MIN).and_utc()
 }
@@ -171,6 +174,11 @@ fn start_of(day: NaiveDate) -> DateTime<Utc> {
 async fn compare(connection: &Connection, day: NaiveDate) -> Result<Verified> {
     let from = start_of(day);
     let to = Interval::Day.end(from);
+    // It may have been archived since it was open: its rollups are right, and no sample is here to say so.
+    let range = (from.timestamp_micros(), to.timestamp_micros());
+    if !cold::days(connection, range.0, range.1).await?.is_empty() {
+        return Err(no_such_day(day));
+    }
     let mut verified = Verified {
         day,
         compared: 0,

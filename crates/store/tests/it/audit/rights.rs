@@ -135,7 +135,9 @@ async fn a_cluster_from_before_the_log_is_told_to_run_init_again() {
     // The role without its right here, as where init was run again in another database only; then no role at all.
     for lacking in [
         "revoke create on schema public from utxoiq_audit",
-        "alter role utxoiq_owner inherit",
+        // From version 16 on that is said for each membership.
+        "do $$ begin execute case when current_setting('server_version_num')::int >= 160000
+             then 'grant utxoiq_audit to utxoiq_owner with inherit true' else 'alter role utxoiq_owner inherit' end; end $$",
         "drop owned by utxoiq_audit; drop role utxoiq_audit",
     ] {
         admin.batch_execute(lacking).await.unwrap();

@@ -65,6 +65,41 @@ async fn exercise(store: &ColdStore) {
     assert!(store.list().try_next().await.unwrap().is_none());
 }
 
+#[test]
+fn settings_that_cannot_work_are_refused_and_no_url_is_no_store() {
+    let folder = TempDir::new().unwrap();
+    assert!(
+        ColdStore::open(&settings(folder.path(), &[]))
+            .unwrap()
+            .is_none()
+    );
+    for bad in [
+        &[("URL", "http://bucket/prefix")][..],
+        &[("URL", "gs://")],
+        &[("URL", "file://host/folder")],
+        &[("URL", "s3://bucket?region=here")],
+        &[("URL", "s3://key@bucket")],
+        &[("URL", "s3://bucket"), ("ACCESS_KEY_ID", "k")],
+        &[("URL", "gs://bucket"), ("REGION", "here")],
+        &[
+            ("URL", "s3://bucket"),
+            ("SERVICE_ACCOUNT_PATH", "/account.json"),
+        ],
+        &[("URL", "s3://bucket"), ("ENDPOINT", "http://127.0.0.1:1")],
+        &[
+            ("URL", "file:///folder"),
+            ("ENDPOINT", "https://example.org"),
+        ],
+        &[("TIMEOUT_SECONDS", "0")],
+    ] {
+        let vars = bad
+            .iter()
+            .map(|(name, value)| (format!("UTXOIQ_STORE_COLD__{name}"), (*value).to_owned()));
+        let refused = Loader::default().env(vars).unwrap().finish();
+        assert_eq!(refused.unwrap_err().code(), "invalid_config", "{bad:?}");
+    }
+}
+
 async fn gcs(server: &FakeGcs, folder: &Path) -> ColdStore {
     let account = folder.join("account.json");
     tokio::fs::write(&account, server.service_account())
