@@ -1,5 +1,6 @@
 //! The calls, one file a slice.
 
+pub mod archives;
 pub mod audit;
 pub mod backfill;
 pub mod feedback;
@@ -25,6 +26,7 @@ pub fn routes() -> Vec<Routes> {
         metrics::routes(),
         pool::routes(),
         retention::routes(),
+        archives::routes(),
         schedule::routes(),
         health::routes(),
         crate::metrics::routes(),

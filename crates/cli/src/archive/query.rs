@@ -22,7 +22,8 @@ use std::{
 use anyhow::Context as _;
 use chrono::NaiveDate;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
 use utxoiq_store::{
     Store,
     cold::{ColumnKind, Dataset, Fetched},
@@ -124,21 +125,40 @@ pub async fn run(store: &Store, args: Args) -> anyhow::Result<ExitCode> {
         .env("HOME", folder.path())
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .kill_on_drop(true);
+        .process_group(0);
     let mut running = command.spawn().context("duckdb could not be started")?;
+    let group = Group::of(&running);
     let time = Duration::from_secs(args.timeout);
-    let Ok(ended) = tokio::time::timeout(time, running.wait()).await else {
-        running.kill().await?;
-        anyhow::bail!(
-            "no answer within {} s: ask about fewer days, or raise --timeout",
-            args.timeout
-        );
-    };
+    let ended = tokio::time::timeout(time, running.wait()).await;
+    drop(group);
+    let ended = ended.with_context(|| {
+        let seconds = args.timeout;
+        format!("no answer within {seconds} s: ask about fewer days, or raise --timeout")
+    })?;
     Ok(if ended?.success() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// DuckDB and what it started: as a package of Python's it is a script that starts the program. All of it ends with this.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(running: &Child) -> Self {
+        let id = running.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Where all of it has ended there is no such group.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 async fn fetch(store: &Store, days: Days) -> anyhow::Result<Vec<Files>> {

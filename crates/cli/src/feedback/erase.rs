@@ -10,7 +10,7 @@ use utxoiq_store::{Store, retention::Certificate};
 use crate::{
     Context,
     operator::actor,
-    output::{note, outln},
+    output::{note, outln, plain},
     retention::progress,
 };
 
@@ -22,8 +22,11 @@ Backups that were made before still have the person's rows, until they are prune
 )]
 pub struct Args {
     /// Whose
-    #[arg(long, value_name = "ID")]
-    user: String,
+    #[arg(long, value_name = "ID", required_unless_present = "pseudonym")]
+    user: Option<String>,
+    /// Whose, as the audit log calls that person: to repeat an erasure on a database that was restored
+    #[arg(long, conflicts_with = "user")]
+    pseudonym: Option<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -34,14 +37,27 @@ pub struct Args {
 
 /// Erases.
 pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
-    if !args.yes && !is_confirmed(&args.user)? {
+    let store = Store::open(context.config)?;
+    let user = match (args.user, &args.pseudonym) {
+        (Some(user), _) => user,
+        (None, Some(pseudonym)) => {
+            let Some(user) = store.retention()?.user_of(pseudonym).await? else {
+                note(
+                    "nobody of that pseudonym has feedback in the database: nothing is to be erased",
+                );
+                return Ok(ExitCode::SUCCESS);
+            };
+            user
+        }
+        (None, None) => anyhow::bail!("say whose: --user or --pseudonym"),
+    };
+    if !args.yes && !is_confirmed(&user)? {
         note("nothing was erased");
         return Ok(ExitCode::FAILURE);
     }
-    let store = Store::open(context.config)?;
     let (events, progress) = progress::start();
     let retention = store.retention()?.watched_by(events);
-    let erased = retention.erase(&args.user, store.now(), &actor()).await;
+    let erased = retention.erase(&user, store.now(), &actor()).await;
     drop(retention);
     progress.finish().await;
     let certificate = erased?;
@@ -59,7 +75,10 @@ fn is_confirmed(user: &str) -> anyhow::Result<bool> {
         io::stdin().is_terminal(),
         "this cannot be undone: say --yes where nobody can be asked"
     );
-    note("this erases all that this person gave, and cannot be undone; type the user's id again:");
+    note(format_args!(
+        "this erases all that {} gave, and cannot be undone; type that id:",
+        plain(user)
+    ));
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']) == user)

@@ -40,6 +40,7 @@ impl House {
             old: today - Days::new(800),
             samples: today - Days::new(100),
         };
+        std::fs::create_dir(house.folder.path().join("cold")).unwrap();
         house.ok(&["init"]);
         let admin = house.admin().await;
         let passwords = format!(

@@ -5,7 +5,9 @@
 //! * Everyone with `feedback:read` reads the comments on an insight, and of feedback and history what is the caller's own.
 //! * Everyone with `stats:read` reads what names no user: statistics, the ranking, the trend.
 //! * `feedback:read_all` reads everyone's: searches without a user or for another one, the review queue, exports.
+//! * `feedback:erase` erases a person.
 
+mod erase;
 mod export;
 mod lists;
 mod page;
@@ -100,7 +102,7 @@ pub fn routes() -> Routes {
                 .refuses(404, "nothing_to_withdraw", "the user has said no such thing of the insight"),
             withdraw,
         );
-    export::add(lists::add(summary::add(routes)))
+    erase::add(export::add(lists::add(summary::add(routes))))
 }
 
 fn write(path: &'static str, summary: &'static str) -> Call {

@@ -22,7 +22,7 @@ use crate::{
 };
 use wire::{Hold, Holds, Plan, Released, Results, RunAnswer, Status};
 
-const DATASETS: &[(&str, Dataset); 4] = &[
+pub(super) const DATASETS: &[(&str, Dataset); 4] = &[
     ("metrics", Dataset::Metrics),
     ("backfill_jobs", Dataset::BackfillJobs),
     ("feedback", Dataset::Feedback),

@@ -46,6 +46,9 @@ use crate::{
 /// How often everything is looked for again, because something came meanwhile.
 const ROUNDS: u32 = 10;
 
+/// How many users are compared with a pseudonym at once.
+const USERS_AT_ONCE: i64 = 10_000;
+
 /// How many archives a certificate lists in the audit log, whose entries are bounded. It has the digest of all.
 const LISTED: usize = 100;
 
@@ -153,6 +156,27 @@ impl Retention<'_> {
                 .await?;
         }
         erased
+    }
+
+    /// Whose pseudonym it is, of all who have rows in the database; none where it is nobody's.
+    pub async fn user_of(&self, pseudonym: &str) -> Result<Option<String>> {
+        let mut after = String::new();
+        loop {
+            let connection = self.pool.get().await?;
+            let params: db::Params<'_> = &[&after, &USERS_AT_ONCE];
+            let rows = db::query(&connection, &queries::USERS_AFTER, params).await?;
+            drop(connection);
+            let Some(last) = rows.last() else {
+                return Ok(None);
+            };
+            after = last.try_get("user_id")?;
+            for row in &rows {
+                let user: &str = row.try_get("user_id")?;
+                if self.pseudonym(user)? == pseudonym {
+                    return Ok(Some(user.to_owned()));
+                }
+            }
+        }
     }
 
     /// Goes on with erasures that were begun and not finished.

@@ -62,6 +62,7 @@ pub const ALL: &[&Statement] = &[
     &FINISH_ERASURE,
     &ERASURES,
     &ERASURE,
+    &USERS_AFTER,
     &PERSONAL,
     &REWRITTEN,
     &RESTORE_ROWS,

@@ -200,6 +200,9 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     {
         return Some(good);
     }
+    if let Some(call) = path.strip_prefix("/api/v1/monitoring/archives") {
+        return archives(call);
+    }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/retention") {
         return retention(method, call, jobs);
     }
@@ -371,6 +374,27 @@ fn metrics_read(path: &str) -> Option<Good> {
     })
 }
 
+fn archives(call: &str) -> Option<Good> {
+    let query = |parameters: &[(&'static str, &str)]| Good {
+        query: parameters
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect(),
+        ..Good::default()
+    };
+    Some(match call {
+        "" => query(&[
+            ("dataset", "feedback"),
+            ("from", "2026-01-01"),
+            ("to", "2026-01-02"),
+            ("state", "archived"),
+            ("limit", "5"),
+        ]),
+        "/where-is" => query(&[("day", "2026-01-01"), ("dataset", "metrics")]),
+        _ => return None,
+    })
+}
+
 fn audit(call: &str) -> Option<Good> {
     let query = |parameters: &[(&'static str, &str)]| Good {
         query: parameters
@@ -434,6 +458,10 @@ fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {
         ("post", "rate") => body(json!({"rating": 5, "comment": "good"})),
         ("post", "comment") => body(json!({"comment": "bad"})),
         ("post", "flag") => body(json!({"flag_type": "other", "flag_reason": "why not"})),
+        ("post", "erase") => Good {
+            body: json!({"user_id": "nobody that is needed"}),
+            ..Good::default()
+        },
         ("post", "withdraw") => body(json!({"fact": "flag"})),
         ("get", "stats") => query(&[insight], &[version]),
         ("get", "comments") => query(&[&[insight], &page[..]].concat(), &[version]),

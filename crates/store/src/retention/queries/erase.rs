@@ -74,6 +74,16 @@ pub const ERASURES: Statement = Statement {
     columns: &[("id", Type::UUID), ("user_id", Type::TEXT)],
 };
 
+/// Who has feedback or history in the database, in the order of their ids, after `$1`.
+pub const USERS_AFTER: Statement = Statement {
+    name: "retention.users_after",
+    sql: "select user_id from (select user_id from archive_feedback where user_id > $1
+                              union select user_id from archive_feedback_history where user_id > $1) u
+          order by user_id limit $2",
+    params: &[Type::TEXT, Type::INT8],
+    columns: &[("user_id", Type::TEXT)],
+};
+
 /// One erasure.
 pub const ERASURE: Statement = Statement {
     name: "retention.erasure",

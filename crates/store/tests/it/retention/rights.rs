@@ -256,7 +256,14 @@ async fn a_person_is_erased_everywhere_and_nobody_else_is_touched() {
         )
         .await
         .unwrap();
+    let pseudonym = house
+        .store
+        .retention()
+        .unwrap()
+        .pseudonym("user-2")
+        .unwrap();
     let certificate = erase(&house.store, &house, "user-2").await.unwrap();
+    assert_eq!(certificate.pseudonym, pseudonym);
     assert_eq!(house.people().await, others);
     let dropped = certificate.feedback_rows + certificate.history_rows + certificate.archived_rows;
     // What was written meanwhile is a row and an act.
@@ -434,6 +441,10 @@ async fn a_hold_stops_an_erasure_and_the_refusal_is_noted() {
         .unwrap()
         .id;
     let before = house.content().await;
+    let pseudonym = retention.pseudonym("user-2").unwrap();
+    let whose = retention.user_of(&pseudonym).await.unwrap();
+    assert_eq!(whose.as_deref(), Some("user-2"));
+    assert_eq!(retention.user_of("nobody's").await.unwrap(), None);
     let refused = erase(&house.store, &house, "user-2").await.unwrap_err();
     assert_eq!(refused.code(), "legal_hold");
     assert_eq!(house.content().await, before);
