@@ -21,6 +21,7 @@ mod health;
 mod input;
 mod limits;
 mod live;
+mod metrics_cold;
 mod metrics_read;
 mod metrics_write;
 mod problems;
