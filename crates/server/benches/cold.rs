@@ -152,7 +152,11 @@ impl Bench {
             let first = took
                 .first()
                 .map_or(String::new(), |took| format!("{took:>8.1} ms at first, "));
-            println!("  {what:<8} {first}{:>8.1} to {:.1} ms", warm[0], warm[WARM - 1]);
+            println!(
+                "  {what:<8} {first}{:>8.1} to {:.1} ms",
+                warm[0],
+                warm[WARM - 1]
+            );
         }
     }
 

@@ -123,5 +123,9 @@ async fn archived_samples_are_answered_with_the_same_bytes_and_503_while_they_ca
         assert!(answer.header("retry-after").is_some());
     }
     let answered = bodies(&live, &hot).await;
-    assert!(answered.iter().all(|(text, _)| text.contains("api") || text.contains("count")));
+    assert!(
+        answered
+            .iter()
+            .all(|(text, _)| text.contains("api") || text.contains("count"))
+    );
 }

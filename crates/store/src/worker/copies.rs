@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use crate::{Result, Store, db, metrics::queries};
 
 /// How often a process looks.
-pub const EVERY: Duration = Duration::from_secs(3_600);
+pub const EVERY: Duration = Duration::from_hours(1);
 
 /// Throws away the copies, in this machine's cache, of archives that are none any more: what has expired, or was restored, is
 /// not to be found here either. Gives how many.

@@ -168,7 +168,7 @@ impl Block {
         let following = &following[..following.len().min(SERIES_A_BLOCK)];
         let mut block = Self::default();
         let archived = || runs.0.iter().filter(|run| run.archive.is_some());
-        let (Some(first), Some(last)) = (archived().next(), archived().last()) else {
+        let (Some(first), Some(last)) = (archived().next(), archived().next_back()) else {
             return Ok(block);
         };
         let (since, until) = (time(first.from - first.from.rem_euclid(DAY)), time(last.to));
