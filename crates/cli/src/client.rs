@@ -50,6 +50,7 @@ impl Api {
                 "{TOKEN_VARIABLE} is not set: `. .local/env` after ./dev up, or make one with utxoiq-store token create"
             )
         })?;
+        utxoiq_store::cold::use_ring();
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
             .timeout(PATIENCE)

@@ -1,5 +1,6 @@
 //! `utxoiq-store feedback`: what users think of insights, through the HTTP API.
 
+mod erase;
 mod export;
 mod show;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use utxoiq_store_server::api::feedback::wire;
 
 use crate::{
+    Context,
     client::{Api, Connection},
     output::{out, outln},
 };
@@ -29,6 +31,8 @@ pub enum Command {
     Trend(Trend),
     /// Export feedback as CSV or NDJSON, to standard output or a file
     Export(export::Args),
+    /// Erase everything that a person gave, from the database and the archives, and print the certificate
+    Erase(erase::Args),
 }
 
 /// What every subcommand takes that prints one answer.
@@ -200,7 +204,7 @@ fn time(text: &str) -> Result<String, std::convert::Infallible> {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
     match command {
         Command::Stats(args) => {
             let query = vec![("insight_id", args.insight)];
@@ -238,6 +242,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
             answer::<wire::Trend>(&args.common, "trend", query, show::trend).await?;
         }
         Command::Export(args) => return export::run(args).await,
+        Command::Erase(args) => return erase::run(args, context).await,
     }
     Ok(ExitCode::SUCCESS)
 }

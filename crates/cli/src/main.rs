@@ -1,6 +1,8 @@
 //! `utxoiq-store`: the one binary. This file is the composition root: it reads the configuration, starts the log and
 //! hands over to the subcommand; each subcommand is one file.
 
+mod archive;
+mod audit;
 mod backfill;
 mod client;
 mod config;
@@ -10,10 +12,13 @@ mod log;
 mod metrics;
 mod migrate;
 mod openapi;
+mod operator;
 mod output;
+mod retention;
 mod schedule;
 mod serve;
 mod table;
+mod target;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -53,6 +58,15 @@ enum Command {
     /// Import, show, chart, rank and verify system metrics, through the HTTP API
     #[command(subcommand)]
     Metrics(metrics::Command),
+    /// Show what retention would do, do it, and place and release legal holds
+    #[command(subcommand)]
+    Retention(retention::Command),
+    /// List, show, verify, ask and restore archives, and say where a day's rows are
+    #[command(subcommand)]
+    Archive(archive::Command),
+    /// List, verify and export the audit log, directly on the database
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -100,8 +114,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Migrate(command) => migrate::run(command, context).await,
                 Command::Token(command) => token::run(command, context).await,
                 Command::Backfill(command) => backfill::run(command, context).await,
-                Command::Feedback(command) => feedback::run(command).await,
+                Command::Feedback(command) => feedback::run(command, context).await,
                 Command::Metrics(command) => metrics::run(command).await,
+                Command::Retention(command) => retention::run(command, context).await,
+                Command::Archive(command) => archive::run(command, context).await,
+                Command::Audit(command) => audit::run(command, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),

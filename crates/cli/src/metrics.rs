@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utxoiq_store_server::api::metrics::{wire_figures, wire_read};
 
+pub use self::which::moment;
 use self::which::{Series, given, time};
 use crate::{
     client::{Api, Connection},

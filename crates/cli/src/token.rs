@@ -12,6 +12,7 @@ use utxoiq_store::{
 };
 
 use crate::Context;
+use crate::operator::operator;
 use crate::output::{self, note, outln};
 
 /// Subcommands.
@@ -66,7 +67,7 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
 }
 
 /// A pool of one connection with the administrator's rights: a command asks one question and ends.
-fn administrative(settings: &DatabaseSettings) -> anyhow::Result<DatabaseSettings> {
+pub fn administrative(settings: &DatabaseSettings) -> anyhow::Result<DatabaseSettings> {
     Ok(DatabaseSettings {
         url: Some(Secret::new(settings.admin_url()?)),
         pool_min: 1,
@@ -106,23 +107,6 @@ async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow:
         return Err(error.into());
     }
     Ok(())
-}
-
-/// Who runs this command, as far as the system says.
-fn operator() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .map(|name| {
-            name.chars()
-                .filter(|c| !c.is_control())
-                .take(100)
-                .collect::<String>()
-                .trim()
-                .to_owned()
-        })
-        .find(|name| !name.is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Result<()> {

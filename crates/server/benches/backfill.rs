@@ -194,6 +194,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 fn client(token: &str) -> Client {
     let mut value = header::HeaderValue::try_from(format!("Bearer {token}")).unwrap();
     value.set_sensitive(true);
+    utxoiq_store::cold::use_ring();
     Client::builder()
         .default_headers(header::HeaderMap::from_iter([(
             header::AUTHORIZATION,

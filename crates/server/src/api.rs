@@ -1,9 +1,11 @@
 //! The calls, one file a slice.
 
+pub mod audit;
 pub mod backfill;
 pub mod feedback;
 pub mod metrics;
 pub mod pool;
+pub mod retention;
 pub mod schedule;
 
 use axum::{
@@ -17,10 +19,12 @@ use crate::{health, openapi, routes::Routes};
 /// All calls of the service.
 pub fn routes() -> Vec<Routes> {
     vec![
+        audit::routes(),
         backfill::routes(),
         feedback::routes(),
         metrics::routes(),
         pool::routes(),
+        retention::routes(),
         schedule::routes(),
         health::routes(),
         crate::metrics::routes(),

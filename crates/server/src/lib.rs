@@ -16,10 +16,12 @@ pub mod auth;
 pub mod error;
 pub mod health;
 pub mod input;
+mod link;
 mod listen;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;
+mod pieces;
 pub mod routes;
 pub mod version;
 

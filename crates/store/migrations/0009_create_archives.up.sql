@@ -83,6 +83,8 @@ create table archives (
     ended_at        timestamptz,
     end_reason      text,
     removed_at      timestamptz,
+    -- Of a restored one: the hold that keeps its rows from leaving again at once. It is no obstacle to erasing a person.
+    restore_hold    uuid,
     constraint archives_pkey primary key (id),
     constraint archives_object_key_key unique (object_key),
     constraint archives_replaces_fkey foreign key (replaces) references archives (id),
@@ -106,6 +108,8 @@ create index archives_day_idx on archives (dataset, day, part);
 create unique index archives_one_a_day on archives (day)
     where dataset = 'metrics' and state in ('writing', 'proved', 'detached', 'archived');
 create index archives_not_finished_idx on archives (began_at) where state in ('writing', 'proved', 'detached');
+create index archives_replaces_idx on archives (replaces) where replaces is not null;
+create index archives_restore_hold_idx on archives (restore_hold) where restore_hold is not null;
 create index archives_to_remove_idx on archives (ended_at) where ended_at is not null and removed_at is null;
 
 -- Requests to erase a person's feedback, so that one that was interrupted is finished. The name goes when it is done.
@@ -115,6 +119,9 @@ create table feedback_erasures (
     pseudonym    text        not null,
     requested_at timestamptz not null,
     requested_by text        not null,
+    -- How many rows it took out of the database, each time that it was gone on with.
+    feedback_rows bigint     not null,
+    history_rows bigint      not null,
     finished_at  timestamptz,
     -- The certificate's number in the audit log.
     audited_as   bigint,
@@ -161,6 +168,13 @@ create function archive_day_is_held(of_dataset text, of_day date) returns boolea
     language sql stable security definer set search_path = public, pg_temp
     return exists (select from legal_holds h where h.scope = 'day' and (h.dataset is null or h.dataset = of_dataset)
                                                    and of_day between h.first_day and h.last_day);
+
+-- The same without the holds that restoring placed: those are for whoever reads what was restored.
+create function archive_day_is_held_by_law(of_dataset text, of_day date) returns boolean
+    language sql stable security definer set search_path = public, pg_temp
+    return exists (select from legal_holds h where h.scope = 'day' and (h.dataset is null or h.dataset = of_dataset)
+                                                   and of_day between h.first_day and h.last_day
+                                                   and not exists (select from archives a where a.restore_hold = h.id));
 
 create function archive_is_held(of_user text, of_insight text) returns boolean
     language sql stable security definer set search_path = public, pg_temp
@@ -470,11 +484,18 @@ begin
         flags_inaccurate = r.flags_inaccurate + excluded.flags_inaccurate,
         flags_misleading = r.flags_misleading + excluded.flags_misleading, flags_spam = r.flags_spam + excluded.flags_spam,
         flags_inappropriate = r.flags_inappropriate + excluded.flags_inappropriate, flags_other = r.flags_other + excluded.flags_other;
+    if sign < 0 then
+        delete from feedback_retired r
+        where r.day = of_day and r.insight_id in (select g.insight_id from unnest(given) g)
+              and (r.ratings_1, r.ratings_2, r.ratings_3, r.ratings_4, r.ratings_5, r.comments, r.flags_inaccurate,
+                   r.flags_misleading, r.flags_spam, r.flags_inappropriate, r.flags_other) = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    end if;
 end $$;
 
 -- An archive's time is up: from here on nothing is read of it, and its object may be removed. A day of samples takes its
--- rollups along, and its week's where that was the last of its days.
-create function archive_expire(of_run bigint, of_archive uuid, why text, at timestamptz, actor text) returns void
+-- rollups along, and its week's where that was the last of its days. While anything is held by its user or insight, `given`
+-- says of each row whose it is.
+create function archive_expire(of_run bigint, of_archive uuid, given jsonb, why text, at timestamptz, actor text) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     its archives;
@@ -485,6 +506,12 @@ begin
     its := archive_in_state(of_archive, 'archived');
     lock table legal_holds in share mode;
     if archive_day_is_held(its.dataset, its.day) then
+        perform archive_refuse(its, 'held');
+    end if;
+    if its.dataset in ('feedback', 'feedback_history')
+       and exists (select from legal_holds h where h.scope in ('user', 'insight'))
+       and (jsonb_array_length(given) is distinct from its.rows
+            or exists (select from jsonb_array_elements(given) d where archive_is_held(d ->> 'user_id', d ->> 'insight_id'))) then
         perform archive_refuse(its, 'held');
     end if;
     update archives set state = 'expired', ended_at = at, end_reason = why where id = of_archive;
@@ -498,13 +525,16 @@ begin
             delete from metric_rollups where hours = 168 and bucket = monday::timestamp at time zone 'UTC';
         end if;
         insert into cache_outbox (kind, key, x, written_at) values ('metric_samples', null, pg_current_xact_id(), at);
+        -- What a restore that was not finished has left.
+        execute format('drop table if exists %I', 'system_metrics_' || to_char(its.day, 'YYYYMMDD'));
     end if;
     perform archive_audit(its, 'expire', at, actor, jsonb_build_object('reason', why));
 end $$;
 
 -- Puts an object that lacks some rows in the place of one that has them: those of a person who is erased, or, of an
--- archive whose time is up, all but those under a hold. `dropped` are the rows that are not in the new one.
-create function archive_replace(of_archive uuid, why text, dropped jsonb, subtract boolean, at timestamptz, actor text) returns void
+-- archive whose time is up, all but those under a hold. `dropped` are the rows that are not in the new one. Those of a
+-- person who is erased leave the sums of retired rows, too; those whose time is up stay counted there.
+create function archive_replace(of_archive uuid, why text, dropped jsonb, erases boolean, at timestamptz, actor text) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     new_one archives := archive_in_state(of_archive, 'proved');
@@ -517,17 +547,19 @@ begin
     end if;
     lock table legal_holds in share mode;
     if exists (select from jsonb_array_elements(dropped) d where archive_is_held(d ->> 'user_id', d ->> 'insight_id'))
-       or archive_day_is_held(old_one.dataset, old_one.day) then
+       or (erases and archive_day_is_held_by_law(old_one.dataset, old_one.day))
+       or (not erases and archive_day_is_held(old_one.dataset, old_one.day)) then
         perform archive_refuse(old_one, 'held');
     end if;
-    if subtract and old_one.dataset = 'feedback' then
+    if erases and old_one.dataset = 'feedback' then
         perform archive_retire_feedback(array(select f from jsonb_populate_recordset(null::insight_feedback, dropped) f), old_one.day, -1);
     end if;
     update archives set state = 'replaced', ended_at = at, end_reason = why where id = old_one.id;
     update archives set state = 'archived', archived_at = at, after_key = old_one.after_key, last_key = old_one.last_key
     where id = of_archive;
     perform archive_audit(new_one, 'replace', at, actor,
-        jsonb_build_object('reason', why, 'replaces', old_one.id, 'dropped', jsonb_array_length(dropped)));
+        jsonb_build_object('reason', why, 'replaces', old_one.id, 'replaced_sha256', encode(old_one.sha256, 'hex'),
+                           'dropped', jsonb_array_length(dropped)));
 end $$;
 
 -- Holds are placed and released one after the other, and never while something is being deleted.
@@ -557,9 +589,11 @@ end $$;
 create function archive_end_restored(its archives, hold_id uuid, hold_until timestamptz, why text, at timestamptz, actor text) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    update archives set state = 'restored', ended_at = at, end_reason = why where id = its.id;
+    update archives set state = 'restored', ended_at = at, end_reason = why, restore_hold = hold_id where id = its.id;
+    -- All parts of a day that are restored at once have one.
     insert into legal_holds (id, scope, dataset, first_day, last_day, reason, placed_by, placed_at, expires_at)
-    values (hold_id, 'day', its.dataset, its.day, its.day, 'restored: ' || why, actor, at, hold_until);
+    values (hold_id, 'day', its.dataset, its.day, its.day, 'restored: ' || why, actor, at, hold_until)
+    on conflict (id) do nothing;
     perform archive_audit(its, 'restore', at, actor,
         jsonb_build_object('reason', why, 'hold', hold_id, 'held_until', archive_time(hold_until)));
 end $$;
@@ -573,12 +607,13 @@ declare
     its archives := archive_in_state(of_archive, 'archived');
     keys constant text[] := array(select r ->> 'id' from jsonb_array_elements(given) r);
     there record;
+    before_acts bigint;
 begin
     case its.dataset
     when 'feedback' then
+        before_acts := nextval(pg_get_serial_sequence('feedback_history', 'id'));
         insert into insight_feedback select * from jsonb_populate_recordset(null::insight_feedback, given);
-        delete from feedback_history where xmin = pg_current_xact_id()::xid and (user_id, insight_id) in (
-            select f.user_id, f.insight_id from jsonb_populate_recordset(null::insight_feedback, given) f);
+        delete from feedback_history where id > before_acts and xmin = pg_current_xact_id()::xid;
         delete from feedback_day_deltas where x = pg_current_xact_id();
         perform archive_retire_feedback(array(select f from jsonb_populate_recordset(null::insight_feedback, given) f), its.day, -1);
     when 'feedback_history' then
@@ -649,37 +684,55 @@ begin
     perform archive_end_restored(its, hold_id, hold_until, why, at, actor);
 end $$;
 
--- Erasing a person: what is hot goes at once, what is archived by archive_replace. A hold stops it.
+-- Whether anything that a person gave, and that is in the database, is under a hold.
+create function feedback_is_held(of_user text) returns boolean
+    language sql stable security definer set search_path = public, pg_temp
+    return exists (select from legal_holds h where (h.scope = 'user' and h.user_id = of_user)
+        or (h.scope = 'insight' and (exists (select from insight_feedback f where f.user_id = of_user and f.insight_id = h.insight_id)
+                                     or exists (select from feedback_history f where f.user_id = of_user and f.insight_id = h.insight_id))))
+        or exists (select from insight_feedback f where f.user_id = of_user
+                   and archive_day_is_held_by_law('feedback', (f.updated_at at time zone 'UTC')::date))
+        or exists (select from feedback_history f where f.user_id = of_user
+                   and archive_day_is_held_by_law('feedback_history', (f.occurred_at at time zone 'UTC')::date));
+
+create function feedback_refuse_held(of_user text) returns void
+    language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    lock table legal_holds in share mode;
+    if feedback_is_held(of_user) then
+        raise exception 'what this person gave is under a legal hold' using errcode = 'UT013', constraint = 'archive_held';
+    end if;
+end $$;
+
+-- Erasing a person: what is hot goes at once, what is archived by archive_replace. A hold stops it. What is begun is
+-- recorded, and is gone on with until it is done.
 create function feedback_begin_erasure(new_id uuid, of_user text, shown_as text, at timestamptz, actor text) returns uuid
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     its uuid;
 begin
-    insert into feedback_erasures (id, user_id, pseudonym, requested_at, requested_by) values (new_id, of_user, shown_as, at, actor)
+    perform feedback_refuse_held(of_user);
+    insert into feedback_erasures (id, user_id, pseudonym, requested_at, requested_by, feedback_rows, history_rows)
+    values (new_id, of_user, shown_as, at, actor, 0, 0)
     on conflict (user_id) where user_id is not null do nothing;
     select id into its from feedback_erasures where user_id = of_user;
     return its;
 end $$;
 
-create function feedback_erase_hot(of_user text, out feedback bigint, out history bigint)
+-- Takes out of the database what a person gave; how many rows it was is noted.
+create function feedback_erase_hot(of_erasure uuid, out feedback bigint, out history bigint)
     language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    of_user text;
 begin
-    lock table legal_holds in share mode;
-    if exists (select from legal_holds h where (h.scope = 'user' and h.user_id = of_user)
-                  or (h.scope = 'insight' and (exists (select from insight_feedback f where f.user_id = of_user and f.insight_id = h.insight_id)
-                                               or exists (select from feedback_history f where f.user_id = of_user and f.insight_id = h.insight_id)))
-                  or (h.scope = 'day' and (h.dataset is null or h.dataset = 'feedback')
-                      and exists (select from insight_feedback f where f.user_id = of_user
-                                  and (f.updated_at at time zone 'UTC')::date between h.first_day and h.last_day))
-                  or (h.scope = 'day' and (h.dataset is null or h.dataset = 'feedback_history')
-                      and exists (select from feedback_history f where f.user_id = of_user
-                                  and (f.occurred_at at time zone 'UTC')::date between h.first_day and h.last_day))) then
-        raise exception 'what this person gave is under a legal hold' using errcode = 'UT013', constraint = 'archive_held';
-    end if;
+    select e.user_id into of_user from feedback_erasures e where e.id = of_erasure for update;
+    perform feedback_refuse_held(of_user);
     delete from insight_feedback where user_id = of_user;
     get diagnostics feedback = row_count;
     delete from feedback_history where user_id = of_user;
     get diagnostics history = row_count;
+    update feedback_erasures set feedback_rows = feedback_rows + feedback, history_rows = history_rows + history
+    where id = of_erasure;
 end $$;
 
 create function feedback_finish_erasure(of_erasure uuid, certificate jsonb, at timestamptz, actor text) returns bigint
@@ -692,8 +745,14 @@ begin
     if its.finished_at is not null then
         return its.audited_as;
     end if;
+    -- Written, or restored, since they were last looked for.
+    if exists (select from insight_feedback f where f.user_id = its.user_id)
+       or exists (select from feedback_history f where f.user_id = its.user_id) then
+        raise exception 'rows of this person have come since' using errcode = 'UT012', constraint = 'archive_changed';
+    end if;
     sequence := audit_append(at, actor, 'erase', its.pseudonym,
-        (jsonb_build_object('erasure', its.id, 'requested_at', archive_time(its.requested_at)) || certificate)::text);
+        (certificate || jsonb_build_object('erasure', its.id, 'requested_at', archive_time(its.requested_at),
+                                           'feedback_rows', its.feedback_rows, 'history_rows', its.history_rows))::text);
     update feedback_erasures set finished_at = at, user_id = null, audited_as = sequence where id = of_erasure;
     return sequence;
 end $$;
@@ -772,6 +831,7 @@ grant select on legal_holds, archives, metric_rollups, feedback_erasures, metric
 -- Whoever may execute one of these acts as the owner. What is not granted below is for the others of them only.
 revoke execute on function archive_time from public;
 revoke execute on function archive_day_is_held from public;
+revoke execute on function archive_day_is_held_by_law from public;
 revoke execute on function archive_is_held from public;
 revoke execute on function archive_keys from public;
 revoke execute on function archive_digest_rows from public;
@@ -799,6 +859,8 @@ revoke execute on function archive_restore_rows from public;
 revoke execute on function archive_children from public;
 revoke execute on function archive_restore_day_begin from public;
 revoke execute on function archive_restore_day from public;
+revoke execute on function feedback_is_held from public;
+revoke execute on function feedback_refuse_held from public;
 revoke execute on function feedback_begin_erasure from public;
 revoke execute on function feedback_erase_hot from public;
 revoke execute on function feedback_finish_erasure from public;

@@ -34,6 +34,7 @@ mod names;
 mod remote;
 mod rows;
 mod samples;
+mod search;
 mod stats;
 mod upload;
 mod write;
@@ -46,10 +47,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use object_store::ObjectStore;
 
 pub use columns::Value;
+pub use connect::use_ring;
 pub use dataset::{Column, ColumnKind, Dataset, Values};
 pub use fetched::{Fetched, StoredObject};
 pub use key::{ArchiveKey, ObjectKey};
@@ -157,7 +159,7 @@ impl ColdStore {
     }
 
     /// All that lies in the store, page by page, also what is none of ours.
-    pub fn list(&self) -> impl Stream<Item = Result<Listed>> + Send + 'static {
+    pub fn list(&self) -> BoxStream<'static, Result<Listed>> {
         self.remote.list()
     }
 }

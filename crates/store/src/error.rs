@@ -159,6 +159,11 @@ impl Error {
         self.database_error()?.as_db_error()?.constraint()
     }
 
+    /// What the database says of the values that it refused: for people who may see them.
+    pub fn detail(&self) -> Option<&str> {
+        self.database_error()?.as_db_error()?.detail()
+    }
+
     fn database_error(&self) -> Option<&tokio_postgres::Error> {
         self.source.as_ref()?.downcast_ref()
     }

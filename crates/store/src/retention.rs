@@ -42,25 +42,36 @@
 //! written: those of a run that was lost are removed, and looked for again for a week, since a slow writer may finish late.
 
 mod archive;
+mod erase;
 mod expire;
 mod facts;
 mod holds;
+mod look;
 mod moving;
 mod plan;
 mod policy;
 pub mod queries;
+mod replace;
 mod report;
+mod restore;
 mod run;
+mod verify;
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use archive::{Archive, State};
+pub use erase::{Certificate, Rewritten};
 pub use holds::{Held, Hold, MAX_REASON};
+pub use look::{
+    ArchiveCursor, ArchiveFilter, ArchivePage, ArchiveView, MAX_PAGE, Place, Proof, Whereabouts,
+};
 pub use plan::{Action, Boundary, ColdArchive, Facts, HotDay, Plan, Step, plan};
 pub use policy::Policy;
 pub use report::{Event, Failure, Moved, Report, Run};
+pub use restore::{MAX_HOLD_DAYS, Restorable, Restored};
+pub use verify::{ArchiveFault, Verified, Which, Wrong};
 
 use crate::{
     clock::Clock,

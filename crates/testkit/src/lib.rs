@@ -1,5 +1,6 @@
 //! What the tests of this workspace need and production code must not have: private servers that may be
-//! killed, child processes that may be frozen, and a TCP proxy that breaks on demand.
+//! killed, child processes that may be frozen, a TCP proxy and an object store that break on demand, and a small server that
+//! speaks Cloud Storage's API.
 //!
 //! It guarantees three things, because a suite that kills servers on purpose is only as trustworthy as its tools:
 //!
@@ -19,6 +20,8 @@
     reason = "for tests only: a test that has lost its tools has failed"
 )]
 
+pub mod faulty_store;
+pub mod gcs;
 mod last_will;
 pub mod ports;
 pub mod postgres;
@@ -27,6 +30,8 @@ pub mod proxy;
 pub mod redis;
 pub mod urls;
 
+pub use faulty_store::{Fault, FaultyStore, Request};
+pub use gcs::FakeGcs;
 pub use postgres::{PgCluster, PgOptions};
 pub use process::Proc;
 pub use proxy::{FaultProxy, Mode};

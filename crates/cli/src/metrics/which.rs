@@ -101,7 +101,8 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+/// A moment, or a day's beginning.
+pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     let time = if text.len() == 10 {
         format!("{text}T00:00:00Z")
     } else {

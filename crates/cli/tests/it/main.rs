@@ -10,6 +10,8 @@
     reason = "what a test survived belongs into its output"
 )]
 
+mod archive;
+mod audit;
 mod backfill_run;
 mod coherence;
 mod feedback;
@@ -17,4 +19,5 @@ mod kills;
 mod log;
 mod metrics;
 mod metrics_kills;
+mod retention_kills;
 mod support;

@@ -40,7 +40,7 @@ impl Service {
         let cluster = PgCluster::start(options).await;
         let mut service = Self {
             cluster,
-            folder: TempDir::new().unwrap(),
+            folder: folder_with_cold_store(),
             server: None,
             port: free_port(),
             token: String::new(),
@@ -52,7 +52,9 @@ impl Service {
         service.ok(&["init"]).await;
         let admin = service.admin().await;
         admin
-            .batch_execute(&format!("alter role utxoiq_app password '{PASSWORD}'"))
+            .batch_execute(&format!(
+                "alter role utxoiq_app password '{PASSWORD}'; alter role utxoiq_retention password '{PASSWORD}'"
+            ))
             .await
             .unwrap();
         service.ok(&["migrate", "up"]).await;
@@ -77,6 +79,22 @@ impl Service {
             ),
             ("UTXOIQ_STORE_TOKEN".to_owned(), self.token.clone()),
             ("REDIS_URL".to_owned(), String::new()),
+            (
+                "UTXOIQ_STORE_DATABASE__RETENTION_URL".to_owned(),
+                self.cluster.url("utxoiq_retention", PASSWORD, "postgres"),
+            ),
+            (
+                "UTXOIQ_STORE_COLD__URL".to_owned(),
+                format!("file://{}", self.path("cold").display()),
+            ),
+            (
+                "UTXOIQ_STORE_COLD__CACHE_DIR".to_owned(),
+                text(&self.path("cold-cache")).to_owned(),
+            ),
+            (
+                "UTXOIQ_STORE_RETENTION__PSEUDONYM_KEY".to_owned(),
+                "a key of at least thirty-two characters".to_owned(),
+            ),
         ];
         envs.extend(self.settings.iter().cloned());
         envs
@@ -158,6 +176,7 @@ impl Service {
     pub async fn ready(&self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.port);
         until("the service is ready", async || {
+            utxoiq_store::cold::use_ring();
             reqwest::get(&url)
                 .await
                 .is_ok_and(|answer| answer.status().is_success())
@@ -213,6 +232,13 @@ impl Service {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// A folder with one for archives in it.
+fn folder_with_cold_store() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("cold")).unwrap();
+    folder
 }
 
 /// A path as an argument.

@@ -65,6 +65,7 @@ pub async fn whole_day(setting: &Setting, data: &Data) {
         setting.address,
         range(from, data.to)
     );
+    utxoiq_store::cold::use_ring();
     let client = reqwest::Client::new();
     println!("read day: 86400 samples of one series in {READS} reads, one after the other:");
     for round in 0..setting.options.rounds {

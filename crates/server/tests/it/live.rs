@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot};
-use utxoiq_store::token::Scope;
+use utxoiq_store::{db::roles, token::Scope};
 use utxoiq_store_server::{openapi, serve};
 
 use crate::{
@@ -23,13 +24,28 @@ pub struct Live {
     pub token: String,
     /// The calls that were answered 200, as the document names them.
     succeeded: Mutex<BTreeSet<(String, String)>>,
+    _cold: TempDir,
     _stop: oneshot::Sender<()>,
 }
 
 impl Live {
     pub async fn new(vars: &[(&str, &str)]) -> Self {
+        utxoiq_store::cold::use_ring();
         let db = TestDb::new().await;
-        let state = state(db.settings_with(vars));
+        let cold = TempDir::new().unwrap();
+        let (retention, folder) = (
+            db.url_of(roles::RETENTION),
+            format!("file://{}", cold.path().display()),
+        );
+        let own = [
+            ("UTXOIQ_STORE_DATABASE__RETENTION_URL", retention.as_str()),
+            ("UTXOIQ_STORE_COLD__URL", folder.as_str()),
+            (
+                "UTXOIQ_STORE_RETENTION__PSEUDONYM_KEY",
+                "a key of at least thirty-two characters",
+            ),
+        ];
+        let state = state(db.settings_with(&[&own[..], vars].concat()));
         while state.readiness.admit().is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -45,6 +61,7 @@ impl Live {
             address,
             client: Client::new(),
             succeeded: Mutex::default(),
+            _cold: cold,
             _stop: stop,
         }
     }

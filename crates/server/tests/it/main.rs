@@ -12,6 +12,7 @@
 )]
 mod database;
 
+mod audit_http;
 mod backfill_http;
 mod bad_input;
 mod contract;

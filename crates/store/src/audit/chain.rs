@@ -156,15 +156,23 @@ impl Verifier {
         self.meet_anchors(number, &entry.hash);
         if number <= self.highest {
             if !self.fill(number) {
-                self.fault(Fault::Inserted {
-                    sequence: entry.sequence,
-                });
+                self.crowded(entry, number);
             }
         } else {
             let follows = number == self.highest + 1 && self.previous.0 == self.highest;
             self.occupy(number);
             self.link(number, follows.then_some(entry));
             self.previous = (number, entry.hash.clone());
+        }
+    }
+
+    /// Two entries with hashes that fit one number. Whoever slips one in moves the one that was there: that one is the
+    /// log's.
+    fn crowded(&mut self, entry: &Record, number: i64) {
+        self.fault(Fault::Inserted { sequence: number });
+        if number != entry.sequence && number == self.previous.0 {
+            self.accuser = None;
+            self.previous.1.clone_from(&entry.hash);
         }
     }
 
@@ -230,16 +238,19 @@ impl Verifier {
     }
 
     fn renumbered(&mut self, now: i64, original: i64) {
-        if let Some(Fault::Renumbered {
-            first,
-            last,
-            original: of_first,
-        }) = self.faults.last_mut()
-            && *last + 1 == now
-            && *of_first - *first == original - now
-        {
-            *last = now;
-            return;
+        // Other faults may have been told between two of a row.
+        for fault in self.faults.iter_mut().rev().take(4) {
+            if let Fault::Renumbered {
+                first,
+                last,
+                original: of_first,
+            } = fault
+                && *last + 1 == now
+                && *of_first - *first == original - now
+            {
+                *last = now;
+                return;
+            }
         }
         self.fault(Fault::Renumbered {
             first: now,

@@ -31,8 +31,8 @@ pub(super) const HEAD: Statement = Statement {
 /// is left in the plan.
 pub(super) const LIST: Statement = Statement {
     name: "audit.list",
-    sql: "select sequence, (extract(epoch from at) * 1000000)::bigint as at_microseconds, actor, database_role, action, subject,
-                 details, previous_hash, hash
+    sql: "select sequence, case when isfinite(at) then (extract(epoch from at) * 1000000)::bigint end as at_microseconds,
+                 actor, database_role, action, subject, details, previous_hash, hash
           from audit_log
           where ($1::text is null or action = $1) and ($2::text is null or starts_with(subject, $2))
             and ($3::text is null or actor = $3) and ($4::timestamptz is null or at >= $4)

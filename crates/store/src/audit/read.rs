@@ -24,6 +24,10 @@ use crate::{
 /// How long one reading may take: some twenty million entries.
 const LONGEST: Duration = Duration::from_mins(10);
 
+/// One snapshot, and patience with a reader who takes a few entries now and then.
+const BEGIN: &str = "begin isolation level repeatable read read only; \
+                     set local idle_in_transaction_session_timeout = '60s'";
+
 /// A reading under way. Dropping it ends it.
 pub struct Reading {
     transaction: Option<OpenTransaction>,
@@ -70,9 +74,9 @@ pub struct Export {
 }
 
 impl Export {
-    /// How many entries there are, as the head says.
-    pub fn announced(&self) -> i64 {
-        self.reading.head().map_or(0, |head| head.sequence)
+    /// How many entries were given.
+    pub fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// The next lines: entries and, last of all, one line with the head; none when all were given.
@@ -128,8 +132,7 @@ fn as_json(entry: &Record) -> Value {
 impl Audit<'_> {
     /// Begins to read the whole log.
     pub async fn read(&self) -> Result<Reading> {
-        let begin = "begin isolation level repeatable read read only";
-        let transaction = OpenTransaction::begin(self.pool, begin).await?;
+        let transaction = OpenTransaction::begin(self.pool, BEGIN).await?;
         let connection = transaction.connection()?;
         let head = db::query_opt(connection, &queries::HEAD, &[]).await?;
         let head = head.as_ref().map(Head::from_row).transpose()?;

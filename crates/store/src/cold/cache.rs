@@ -5,7 +5,8 @@
 //! * What is read has the hash that was asked for: it is hashed while it is downloaded, and a file that is found is hashed on
 //!   its first use in a process. Afterwards a look at its size, its times and its place on the disk tells whether it was
 //!   touched; one that was is hashed again, and one that differs is thrown away and downloaded anew.
-//! * A copy appears under its name, its hash, when it is whole: a crash leaves a file with another name, which is cleared away.
+//! * A copy appears under its name, its hash, when it is whole: a crash leaves a file with another name, which is cleared away by whoever next opens the
+//!   folder: such a file is locked by who has it, and a lock ends with its process.
 //! * Copies take `cold.cache_bytes` and no more, beside those that are being read; what was not read for longest goes first.
 //!   Other processes may use the folder, too: a file that goes while it is read stays readable to who has it open.
 //! * Copies of what tells of people lie there only while they are read.
@@ -29,9 +30,6 @@ use crate::error::{Error, Result};
 
 /// The end of the names of files that are not whole, or belong to one reader.
 const PASSING: &str = ".part";
-
-/// A file of that kind which is so many seconds older than the newest was left by a process that has ended.
-const LEFT_BEHIND_SECONDS: i64 = 6 * 3_600;
 
 /// The folder.
 #[derive(Debug)]
@@ -114,6 +112,7 @@ impl Cache {
             )
             .with_source(error)
         })?;
+        clear_away(folder);
         Ok(Self {
             folder: folder.to_owned(),
             most_bytes,
@@ -202,6 +201,7 @@ impl Cache {
             .mode(0o600)
             .open(&path)
             .map_err(unusable)?;
+        file.lock().map_err(unusable)?;
         Ok(Held {
             cache: Arc::clone(self),
             sha256: None,
@@ -259,7 +259,7 @@ impl Cache {
         }
     }
 
-    /// Removes what was not read for longest until the rest has room, and what ended processes have left.
+    /// Removes what was not read for longest until the rest has room.
     fn make_room(&self) {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
@@ -267,19 +267,9 @@ impl Cache {
         let mut files: Vec<(PathBuf, fs::Metadata)> = entries
             .flatten()
             .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
-            .filter(|(_, meta)| meta.is_file())
+            .filter(|(path, meta)| meta.is_file() && !is_passing(path))
             .collect();
-        let newest = files.iter().map(|(_, meta)| meta.mtime()).max();
         let mut state = self.lock();
-        files.retain(|(path, meta)| {
-            if !path.to_string_lossy().ends_with(PASSING) {
-                return true;
-            }
-            if newest.is_some_and(|newest| newest - meta.mtime() > LEFT_BEHIND_SECONDS) {
-                let _ = fs::remove_file(path);
-            }
-            false
-        });
         // First those that this process has not read, the oldest first.
         files.sort_by_cached_key(|(path, meta)| {
             let used = name(path)
@@ -306,6 +296,20 @@ impl Cache {
         state
             .files
             .retain(|_, known| known.stamp.is_some() || Arc::strong_count(&known.flight) > 1);
+    }
+}
+
+fn is_passing(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(PASSING)
+}
+
+/// Removes the files that processes have left which ended: nobody holds their locks.
+fn clear_away(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if is_passing(&path) && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 

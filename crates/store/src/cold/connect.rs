@@ -104,8 +104,9 @@ fn retries(settings: &ColdSettings) -> RetryConfig {
     }
 }
 
-/// The HTTP client brings no cryptography of its own; another part of the process may have chosen one before.
-fn use_ring() {
+/// The HTTP client of this build brings no cryptography of its own, and cannot be made before the process has chosen one;
+/// another part of it may have done that before.
+pub fn use_ring() {
     // Refused where there is one: then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -198,7 +198,7 @@ impl Dataset {
     }
 
     /// The columns that are in its Parquet files only.
-    pub(super) const fn names(self) -> &'static [Column] {
+    pub const fn names(self) -> &'static [Column] {
         match self {
             Self::Metrics => SERIES_NAMES,
             _ => &[],

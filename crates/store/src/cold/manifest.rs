@@ -5,9 +5,10 @@
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{ColdStore, ColumnStats, ObjectKey, PROGRAM, Written, write::differs};
+use super::{ColdStore, ColumnStats, ObjectKey, PROGRAM, Written, digest::hex, write::differs};
 use crate::error::{Error, Result};
 
 /// The version of the form.
@@ -19,7 +20,7 @@ const MOST_BYTES: u64 = 4 * 1024 * 1024;
 /// The manifest of an archive: a JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this form: 1. Fields may be added to it.
+    /// The version of this form: 1. Another field makes another version.
     pub version: u32,
     /// Of which rows: `metrics`, `backfill_jobs`, `feedback` or `feedback_history`.
     pub dataset: String,
@@ -48,6 +49,9 @@ pub struct Manifest {
     pub written_at: DateTime<Utc>,
     /// What wrote it.
     pub program: String,
+    /// The SHA-256, in hexadecimal, of this object written without white space and with this field empty: a manifest has to
+    /// stand for itself where the database is lost.
+    pub seal: String,
 }
 
 /// A place in the audit log.
@@ -69,7 +73,7 @@ impl Manifest {
         now: DateTime<Utc>,
     ) -> Self {
         let about = key.about();
-        Self {
+        let manifest = Self {
             version: VERSION,
             dataset: about.dataset.name().to_owned(),
             day: about.day,
@@ -84,7 +88,23 @@ impl Manifest {
             audit_head,
             written_at: now,
             program: PROGRAM.to_owned(),
+            seal: String::new(),
+        };
+        Self {
+            seal: manifest.computed_seal(),
+            ..manifest
         }
+    }
+
+    /// The seal that it must have.
+    fn computed_seal(&self) -> String {
+        let unsealed = Self {
+            seal: String::new(),
+            ..self.clone()
+        };
+        // Texts and numbers are always JSON; if they were not, no seal would be right.
+        let bytes = serde_json::to_vec(&unsealed).unwrap_or_default();
+        hex(&Sha256::digest(&bytes))
     }
 
     /// What was written, as [`ColdStore::prove`] compares it.
@@ -141,7 +161,10 @@ impl ColdStore {
         };
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| damaged().with_source(error))?;
-        if manifest.object != key.object().to_string() || manifest.version != VERSION {
+        let is_right = manifest.version == VERSION
+            && manifest.object == key.object().to_string()
+            && manifest.seal == manifest.computed_seal();
+        if !is_right {
             return Err(damaged());
         }
         Ok(manifest)

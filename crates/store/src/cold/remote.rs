@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{StreamExt as _, stream::BoxStream};
 use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, path::Path,
 };
@@ -132,7 +132,7 @@ impl Remote {
     }
 
     /// All that lies below the prefix. Each page of the listing has the time limit.
-    pub fn list(&self) -> impl Stream<Item = Result<Listed>> + Send + 'static {
+    pub fn list(&self) -> BoxStream<'static, Result<Listed>> {
         let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
         let listing = self.store.list(prefix.as_ref());
         let this = self.clone();
@@ -151,6 +151,7 @@ impl Remote {
                 }
             }
         })
+        .boxed()
     }
 
     fn listed(&self, meta: &object_store::ObjectMeta) -> Listed {

@@ -73,6 +73,25 @@ impl<'a> RowView<'a> {
             values.get(self.row).encode(into);
         }
     }
+
+    /// The same for the table that the rows are from, which has as jsonb what an archive has as its text: binary COPY wants
+    /// the version of its form, 1, in front.
+    fn encode_for_table(&self, into: &mut Vec<u8>) {
+        for (column, values) in self.dataset.columns().iter().zip(self.values) {
+            match values.get(self.row) {
+                Value::Text(text) if is_json(self.dataset, column.name) => {
+                    into.put_i32(i32::try_from(text.len() + 1).unwrap_or(i32::MAX));
+                    into.put_u8(1);
+                    into.put_slice(text.as_bytes());
+                }
+                value => value.encode(into),
+            }
+        }
+    }
+}
+
+fn is_json(dataset: Dataset, column: &str) -> bool {
+    dataset == Dataset::Metrics && column == "metadata"
 }
 
 /// Batches on demand: decoding goes on when the next one is asked for, and holds no thread in between.
@@ -152,6 +171,7 @@ impl Batches {
 pub struct CopyIn {
     pull: Pull,
     state: CopyState,
+    is_for_table: bool,
 }
 
 #[derive(PartialEq)]
@@ -174,13 +194,18 @@ impl CopyIn {
         }
         let dataset = self.pull.fetched.dataset();
         let columns = i16::try_from(dataset.columns().len()).unwrap_or_default();
+        let is_for_table = self.is_for_table;
         let rows = self
             .pull
             .next(move |batch| {
                 let mut bytes = Vec::new();
                 each_row(dataset, batch, |row| {
                     bytes.put_i16(columns);
-                    row.encode(&mut bytes);
+                    if is_for_table {
+                        row.encode_for_table(&mut bytes);
+                    } else {
+                        row.encode(&mut bytes);
+                    }
                     Ok(())
                 })?;
                 Ok(bytes)
@@ -211,6 +236,15 @@ impl Fetched {
         Ok(CopyIn {
             pull: self.all()?,
             state: CopyState::Header,
+            is_for_table: false,
+        })
+    }
+
+    /// The same for the table of samples itself, into (`series_id`, `sampled_at`, `value`, `metadata`).
+    pub fn copy_in_samples(&self) -> Result<CopyIn> {
+        Ok(CopyIn {
+            is_for_table: true,
+            ..self.copy_in()?
         })
     }
 

@@ -260,6 +260,17 @@ fn check_reason(reason: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what can be nobody's id.
+pub(super) fn check_name(field: &'static str, name: &str) -> Result<()> {
+    let is_long = name.chars().nth(MAX_NAME).is_some();
+    if name.is_empty() || is_long || name.chars().any(char::is_control) {
+        let message =
+            format!("must have 1 to {MAX_NAME} characters, none of them a control character");
+        return Err(Error::field(field, message));
+    }
+    Ok(())
+}
+
 fn check(
     held: &Held,
     reason: &str,
@@ -286,12 +297,8 @@ fn check(
             } else {
                 "insight_id"
             };
-            let is_long = name.chars().nth(MAX_NAME).is_some();
-            if name.is_empty() || is_long || name.chars().any(char::is_control) {
-                let message = format!(
-                    "must have 1 to {MAX_NAME} characters, none of them a control character"
-                );
-                wrong.push(FieldError::new(field, message));
+            if let Err(error) = check_name(field, name) {
+                wrong.extend(error.field_errors().iter().cloned());
             }
         }
     }

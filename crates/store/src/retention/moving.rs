@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Archive, Event, Moved, Retention, queries, refused};
+use super::{Archive, Event, Moved, Retention, State, queries, refused};
 use crate::{
     audit::hex,
     clock::uuid_at,
@@ -175,7 +175,7 @@ impl Retention<'_> {
         drop(connection);
         if let Err(error) = deleted.map_err(refused) {
             self.give_up_if_refused(doing, archive.id, &error).await?;
-            return Err(error);
+            return Err(self.given_up_by_others(archive.id, error).await?);
         }
         moved(archive)
     }
@@ -228,11 +228,24 @@ impl Retention<'_> {
         };
         match proved.await {
             Ok(()) => self.archive(id).await,
+            Err(error) if error.code() == "archive_state" => {
+                Err(self.given_up_by_others(id, error).await?)
+            }
             Err(error) => {
                 self.give_up(doing, id, error.message()).await?;
                 Err(error)
             }
         }
+    }
+
+    /// What it means that an archive is not as it was left: an erasure gives up what may have the person's rows, and it is
+    /// copied anew.
+    async fn given_up_by_others(&self, id: Uuid, error: Error) -> Result<Error> {
+        if error.code() == "archive_state" && self.archive(id).await?.state == State::Abandoned {
+            let message = "it was given up, as a person in it was erased; it is copied again";
+            return Ok(Error::conflict("archive_changed", message).with_source(error));
+        }
+        Ok(error)
     }
 
     async fn begin(
@@ -485,14 +498,14 @@ pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.code(), "archive_changed" | "legal_hold")
 }
 
-fn is_locked(error: &Error) -> bool {
+pub(super) fn is_locked(error: &Error) -> bool {
     matches!(
         error.sql_state(),
         Some(&(SqlState::LOCK_NOT_AVAILABLE | SqlState::T_R_DEADLOCK_DETECTED))
     )
 }
 
-async fn pause() {
+pub(super) async fn pause() {
     let pause = rand::rng().random_range(PAUSE);
     tokio::time::sleep(Duration::from_millis(pause)).await;
 }

@@ -6,6 +6,26 @@ use tokio_postgres::types::Type;
 
 use crate::{cold::Dataset, db::Statement};
 
+/// What a list of archives has.
+macro_rules! archives {
+    ($rest:literal) => {
+        concat!(
+            "select id, dataset, day, part, state, object_key, after_key, last_key, replaces, rows, bytes, sha256, content_sha256,
+                    manifest, began_at, proved_at, archived_at, ended_at, end_reason, removed_at
+             from archives ",
+            $rest
+        )
+    };
+}
+
+mod erase;
+mod look;
+mod restore;
+
+pub use erase::*;
+pub use look::*;
+pub use restore::*;
+
 /// Every statement.
 pub const ALL: &[&Statement] = &[
     &DUE_METRICS,
@@ -34,6 +54,27 @@ pub const ALL: &[&Statement] = &[
     &ATTACH_DAY,
     &DELETE_ROWS,
     &EXPIRE,
+    &REPLACE,
+    &HELD_NAMES,
+    &BEGIN_ERASURE,
+    &ERASE_ALONE,
+    &ERASE_HOT,
+    &FINISH_ERASURE,
+    &ERASURES,
+    &ERASURE,
+    &PERSONAL,
+    &REWRITTEN,
+    &RESTORE_ROWS,
+    &RESTORE_DAY_BEGIN,
+    &RESTORE_DAY,
+    &RATED_AGAIN,
+    &LIST,
+    &OF_DAY,
+    &HOT_SAMPLES,
+    &HOT_JOBS,
+    &HOT_FEEDBACK,
+    &HOT_HISTORY,
+    &PROOF,
     &NOTE_REMOVED,
     &NOT_FINISHED,
     &TO_REMOVE,
@@ -397,10 +438,11 @@ pub const DELETE_ROWS: Statement = Statement {
 /// Ends an archive whose time is up.
 pub const EXPIRE: Statement = Statement {
     name: "retention.expire_archive",
-    sql: "select archive_expire($1, $2, $3, $4, $5)::text as done",
+    sql: "select archive_expire($1, $2, $3, $4, $5, $6)::text as done",
     params: &[
         Type::INT8,
         Type::UUID,
+        Type::JSONB,
         Type::TEXT,
         Type::TIMESTAMPTZ,
         Type::TEXT,
@@ -415,18 +457,6 @@ pub const NOTE_REMOVED: Statement = Statement {
     params: &[Type::UUID, Type::TIMESTAMPTZ, Type::TEXT],
     columns: DONE,
 };
-
-/// What a list of archives has.
-macro_rules! archives {
-    ($rest:literal) => {
-        concat!(
-            "select id, dataset, day, part, state, object_key, after_key, last_key, replaces, rows, bytes, sha256, content_sha256,
-                    manifest, began_at, proved_at, archived_at, ended_at, end_reason, removed_at
-             from archives ",
-            $rest
-        )
-    };
-}
 
 const ARCHIVES: &[(&str, Type)] = &[
     ("id", Type::UUID),

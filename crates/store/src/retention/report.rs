@@ -87,6 +87,8 @@ pub struct Report {
     pub removed_objects: u64,
     /// Objects that earlier runs had begun, and this one went on with or gave up.
     pub resumed: u64,
+    /// Erasures that were begun before, and are finished now.
+    pub erased: u64,
     /// What could not be done.
     pub failures: Vec<Failure>,
 }

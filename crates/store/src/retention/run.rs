@@ -11,7 +11,7 @@ use super::{
     plan, queries,
 };
 use crate::{
-    audit::{self, Entry},
+    audit::{self, Entry, hex},
     cold::Dataset,
     db,
     error::{Error, Result},
@@ -117,6 +117,7 @@ impl Retention<'_> {
             "archived_rows": report.archived.iter().map(|moved| moved.rows).sum::<i64>(),
             "expired_rows": report.expired.iter().map(|moved| moved.rows).sum::<i64>(),
             "removed_objects": report.removed_objects,
+            "erased": report.erased,
             "failures": report.failures.len(),
         });
         let entry = Entry::new(at, doing.actor, audit::Action::RunEnd, "retention", details);
@@ -155,6 +156,7 @@ impl Retention<'_> {
 
     async fn work(&self, doing: Doing<'_>, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
         self.resume(doing, report).await?;
+        self.finish_erasures(doing, report).await?;
         self.remove_objects(doing, report).await?;
         let today = now.date_naive();
         let planned = self.plan(today).await?;
@@ -325,7 +327,7 @@ impl Retention<'_> {
         drop(connection);
         for row in &rows {
             let archive = Archive::from_row(row)?;
-            let removed = self.remove_object(doing, &archive).await;
+            let removed = self.remove_object(doing.actor, &archive).await;
             let step = Step {
                 dataset: archive.dataset,
                 day: archive.day,
@@ -340,14 +342,18 @@ impl Retention<'_> {
         Ok(())
     }
 
-    async fn remove_object(&self, doing: Doing<'_>, archive: &Archive) -> Result<()> {
-        self.cold()?.remove(archive.key()?).await?;
+    pub(super) async fn remove_object(&self, actor: &str, archive: &Archive) -> Result<()> {
+        let cold = self.cold()?;
+        cold.remove(archive.key()?).await?;
+        if let Some(sha256) = &archive.sha256 {
+            cold.forget(&hex(sha256));
+        }
         if archive.removed_at.is_some() {
             return Ok(());
         }
         let at = self.clock.now();
         let connection = self.pool.get().await?;
-        let params: db::Params<'_> = &[&archive.id, &at, &doing.actor];
+        let params: db::Params<'_> = &[&archive.id, &at, &actor];
         db::query_one(&connection, &queries::NOTE_REMOVED, params)
             .await
             .map_err(super::refused)?;

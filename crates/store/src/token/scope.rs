@@ -19,6 +19,8 @@ pub enum Scope {
     FeedbackReadAll,
     /// Rate, comment, flag and withdraw.
     FeedbackWrite,
+    /// Erase a person's feedback, live and archived.
+    FeedbackErase,
     /// Read the feedback statistics of insights.
     StatsRead,
     /// Read metrics and their aggregates.
@@ -27,8 +29,12 @@ pub enum Scope {
     MetricsWrite,
     /// Read, verify and export the audit log.
     AuditRead,
+    /// Read what retention did and would do, its archives and its holds.
+    RetentionRead,
     /// Run the retention policies.
     RetentionRun,
+    /// Place and release legal holds.
+    RetentionHold,
     /// Run due scheduled tasks, or one on demand.
     ScheduleRun,
     /// Read the connection pool's figures.
@@ -42,17 +48,20 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::BackfillRead,
         Self::BackfillWrite,
         Self::FeedbackRead,
         Self::FeedbackReadAll,
         Self::FeedbackWrite,
+        Self::FeedbackErase,
         Self::StatsRead,
         Self::MetricsRead,
         Self::MetricsWrite,
         Self::AuditRead,
+        Self::RetentionRead,
         Self::RetentionRun,
+        Self::RetentionHold,
         Self::ScheduleRun,
         Self::PoolRead,
         Self::Admin,
@@ -67,11 +76,14 @@ impl Scope {
             Self::FeedbackRead => "feedback:read",
             Self::FeedbackReadAll => "feedback:read_all",
             Self::FeedbackWrite => "feedback:write",
+            Self::FeedbackErase => "feedback:erase",
             Self::StatsRead => "stats:read",
             Self::MetricsRead => "metrics:read",
             Self::MetricsWrite => "metrics:write",
             Self::AuditRead => "audit:read",
+            Self::RetentionRead => "retention:read",
             Self::RetentionRun => "retention:run",
+            Self::RetentionHold => "retention:hold",
             Self::ScheduleRun => "schedule:run",
             Self::PoolRead => "pool:read",
             Self::Admin => "admin",

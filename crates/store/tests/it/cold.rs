@@ -1,4 +1,10 @@
 //! Archives in object storage: what is written comes back, and nothing else is taken for it.
 
+mod cache;
+mod clients;
+mod faults;
+mod memory;
+mod python;
+mod samples;
 mod support;
 mod written;

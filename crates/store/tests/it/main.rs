@@ -16,6 +16,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod audit;
 mod backfill;
 mod cache;
 mod cold;

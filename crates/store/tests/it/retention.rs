@@ -3,6 +3,7 @@
 mod boundaries;
 mod holds;
 mod moves;
+mod rights;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -207,6 +207,7 @@ impl World {
                 environment.push((straw::RELAYS.to_owned(), String::new()));
             }
         }
+        utxoiq_store::cold::use_ring();
         Server {
             number,
             port: AtomicU16::new(free_port()),

@@ -61,6 +61,7 @@ pub struct Told {
 impl Writer {
     /// Writes until it is over; the last request is answered for, too.
     pub async fn write_until(mut self, is_over: Arc<AtomicBool>, count: Arc<AtomicU64>) -> Told {
+        utxoiq_store::cold::use_ring();
         let client = Client::builder()
             .timeout(Duration::from_secs(10))
             .no_proxy()

@@ -1,21 +1,12 @@
 //! All feedback that matches, as a file that streams.
 //!
-//! * **Constant memory**: a piece is encoded when the one before it was taken; two are there at a time.
-//! * **What ends early looks torn**: the body is sent in chunks, and where rows fail to come the connection is cut before the
-//!   last chunk, so that no client takes a part for the whole. The header `Export-Rows` says beforehand how many rows come.
-//! * **A reader that stands still is let go**: an export holds a connection to the database, so a piece that is not taken
-//!   within `server.request_timeout_seconds` ends it.
-
-use std::{io, time::Duration};
+//! It streams as [`crate::pieces`] says. The header `Export-Rows` says beforehand how many rows come.
 
 use axum::{
-    body::{Body, Bytes},
     extract::State,
     http::{HeaderName, HeaderValue, header},
     response::Response,
 };
-use futures_util::{Stream, stream};
-use tokio::sync::mpsc;
 use utxoiq_store::{
     error::{Error, Result},
     feedback::{Export, Format},
@@ -27,7 +18,7 @@ use crate::{
     AppState,
     error::ApiResult,
     input::Query,
-    observe::for_this_request,
+    pieces::{self, Pieces},
     routes::{Call, Routes},
 };
 
@@ -71,8 +62,8 @@ async fn export(State(state): State<AppState>, Query(mut query): Query) -> ApiRe
         state.store.now().format("%Y%m%dT%H%M%SZ")
     );
     let rows = HeaderValue::from(export.total());
-    let patience = Duration::from_secs(state.store.config().server.request_timeout_seconds);
-    let mut response = Response::new(Body::from_stream(pieces(export, format, patience)));
+    let body = pieces::body(&state, |pieces| give(export, format, pieces));
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -85,56 +76,15 @@ async fn export(State(state): State<AppState>, Query(mut query): Query) -> ApiRe
     Ok(response)
 }
 
-/// What the task that reads hands to the one that sends.
-enum Piece {
-    Rows(Vec<u8>),
-    /// All rows were given. A channel that closes without it was given up.
-    End,
-}
-
-fn pieces(
-    export: Export,
-    format: Format,
-    patience: Duration,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let (sender, receiver) = mpsc::channel(1);
-    let reading = async move {
-        if let Err(error) = read(export, format, &sender, patience).await {
-            tracing::warn!(error = error.report(), "an export was cut off");
-        }
-    };
-    tokio::spawn(for_this_request(reading));
-    stream::try_unfold(receiver, |mut receiver| async move {
-        match receiver.recv().await {
-            Some(Piece::Rows(rows)) => Ok(Some((rows.into(), receiver))),
-            Some(Piece::End) => Ok(None),
-            None => Err(io::Error::other("the export was cut off")),
-        }
-    })
-}
-
-async fn read(
-    mut export: Export,
-    format: Format,
-    pieces: &mpsc::Sender<Piece>,
-    patience: Duration,
-) -> Result<()> {
-    let give = async |piece: Piece| {
-        let given = tokio::time::timeout(patience, pieces.send(piece)).await;
-        given.map_err(|_| Error::unavailable("reader_stalled", "its reader stands still"))
-    };
-    let mut header = Vec::new();
-    format.header(&mut header)?;
-    // A reader that went away needs nothing more, and nobody needs to be told.
-    if !header.is_empty() && give(Piece::Rows(header)).await?.is_err() {
-        return Ok(());
-    }
-    while let Some(entries) = export.next().await? {
-        let mut rows = Vec::new();
+/// Gives all rows, encoded.
+async fn give(mut export: Export, format: Format, pieces: Pieces) -> Result<()> {
+    let mut rows = Vec::new();
+    format.header(&mut rows)?;
+    while pieces.give(std::mem::take(&mut rows)).await? {
+        let Some(entries) = export.next().await? else {
+            break;
+        };
         format.encode(&entries, &mut rows)?;
-        if give(Piece::Rows(rows)).await?.is_err() {
-            return Ok(());
-        }
     }
-    give(Piece::End).await.map(|_| ())
+    Ok(())
 }

@@ -10,7 +10,6 @@ mod aggregate;
 mod catalogue;
 mod compare;
 mod labels;
-mod link;
 mod list;
 mod stream;
 
@@ -19,7 +18,7 @@ use utxoiq_store::{
     metrics::{MAX_METRIC_TYPE, MAX_SERVICE_NAME, MAX_UNIT, micros, read::Selector},
 };
 
-use crate::{input::Input, routes::Routes};
+use crate::{input::Input, link, routes::Routes};
 
 /// No cursor is longer.
 const MAX_CURSOR: usize = 32;

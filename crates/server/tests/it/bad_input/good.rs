@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use utxoiq_store::clock::{Clock as _, SystemClock};
+use uuid::Uuid;
 
 use crate::live::{Live, answer, encode, fill_encoded, start};
 
@@ -63,6 +64,8 @@ pub struct Jobs {
     script: String,
     /// An insight that [`USER`] has rated, flagged and commented on.
     insight: String,
+    /// A legal hold.
+    hold: String,
 }
 
 /// For whom feedback is given.
@@ -100,6 +103,13 @@ impl Jobs {
         let day = "select metric_make_day('2026-01-01', '2026-01-01');
                    update metric_rollup_state set rolled_before = '2026-01-03', closing_before = '2026-01-03'";
         admin.batch_execute(day).await.unwrap();
+        // It is held, so that it is there for every call.
+        let hold = Uuid::new_v4().to_string();
+        let held = format!(
+            "insert into legal_holds (id, scope, dataset, first_day, last_day, reason, placed_by, placed_at)
+             values ('{hold}', 'day', 'metrics', '2026-01-01', '2026-01-01', 'for these tests', 'test', '2026-01-01')"
+        );
+        admin.batch_execute(&held).await.unwrap();
         let script = format!("{kind} 1/2 %");
         let first = i64::try_from(index).unwrap() * 1_000;
         let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
@@ -125,6 +135,7 @@ impl Jobs {
             whole,
             script,
             insight,
+            hold,
         }
     }
 
@@ -188,6 +199,12 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
         && let Some(good) = metrics(path)
     {
         return Some(good);
+    }
+    if let Some(call) = path.strip_prefix("/api/v1/monitoring/retention") {
+        return retention(method, call, jobs);
+    }
+    if let Some(call) = path.strip_prefix("/api/v1/monitoring/audit") {
+        return audit(call);
     }
     let Some(call) = path.strip_prefix("/api/v1/monitoring/backfill") else {
         return match (method, path) {
@@ -354,6 +371,30 @@ fn metrics_read(path: &str) -> Option<Good> {
     })
 }
 
+fn audit(call: &str) -> Option<Good> {
+    let query = |parameters: &[(&'static str, &str)]| Good {
+        query: parameters
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect(),
+        ..Good::default()
+    };
+    let genesis = format!("0:{}", "0".repeat(64));
+    Some(match call {
+        "" => query(&[
+            ("action", "archive"),
+            ("subject", "metrics"),
+            ("actor", "retention"),
+            ("from", "2026-01-01T00:00:00Z"),
+            ("to", "2026-01-02T00:00:00Z"),
+            ("limit", "5"),
+        ]),
+        "/verify" => query(&[("anchors", &genesis)]),
+        "/export" => Good::default(),
+        _ => return None,
+    })
+}
+
 fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {
     let (user, version) = (("X-User-Id", USER), ("Store-Version", "1"));
     let body = |mut body: Value| {
@@ -420,6 +461,31 @@ fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {
             &[],
         ),
         ("get", "export") => query(&[&[("format", "ndjson")], &conditions[..]].concat(), &[]),
+        _ => return None,
+    })
+}
+
+fn retention(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {
+    let query = |name, value: &str| Good {
+        query: vec![(name, value.to_owned())],
+        ..Good::default()
+    };
+    Some(match (method, call) {
+        ("post", "/run") | ("get", "/holds") => Good::default(),
+        ("get", "/plan") => query("as_of", "2027-01-01T00:00:00Z"),
+        ("get", "/status") => query("limit", "5"),
+        ("post", "/holds") => Good {
+            body: json!({
+                "scope": "day", "dataset": "feedback", "first_day": "2024-02-28", "last_day": "2024-02-29",
+                "user_id": "user-1", "insight_id": "insight-1", "reason": "case 7", "expires_at": "2099-01-01T00:00:00Z",
+            }),
+            ..Good::default()
+        },
+        ("post", "/holds/{hold_id}/release") => Good {
+            path: vec![jobs.hold.clone()],
+            body: json!({ "reason": "over" }),
+            ..Good::default()
+        },
         _ => return None,
     })
 }

@@ -121,3 +121,35 @@ pub fn names(series: impl IntoIterator<Item = i32>) -> SeriesNames {
     }
     names
 }
+
+/// Rows of an object that takes several parts: more than what one request uploads, and hardly compressible.
+pub async fn fill_large(client: &Client) {
+    make_table(client, Dataset::FeedbackHistory).await;
+    let sql = "insert into feedback_history
+        select n, 'insight', 'user', 'comment', null,
+               (select string_agg(md5((n * 100 + k)::text), '') from generate_series(1, 64) k), null, null,
+               timestamptz '2026-08-01 00:00:00Z' + n * interval '1 second'
+        from generate_series(1, 9000) n";
+    client.batch_execute(sql).await.unwrap();
+}
+
+/// A table of feedback's history with some rows.
+pub async fn fill_small(client: &Client) {
+    make_table(client, Dataset::FeedbackHistory).await;
+    let sql = "insert into feedback_history
+        select n, 'insight ' || n % 7, 'user ' || n, 'rating', n % 5 + 1, null, null, null,
+               timestamptz '2026-08-01 00:00:00Z' + n * interval '1 second'
+        from generate_series(1, 500) n";
+    client.batch_execute(sql).await.unwrap();
+}
+
+/// A table of samples: so many series with a sample each second, values that walk about with two decimals, some metadata.
+pub async fn fill_samples(client: &Client, series: i32, seconds: i32) {
+    make_table(client, Dataset::Metrics).await;
+    let sql = "insert into metrics
+        select s, timestamptz '2026-08-01 00:00:00Z' + n * interval '1 second',
+               round((50 + 20 * sin(n / 500.0 + s) + (n * 7919 + s) % 100 / 50.0)::numeric, 2)::float8,
+               case when (n + s) % 1000 = 0 then '{\"n\": ' || n || '}' end
+        from generate_series(1, $1::int) s, generate_series(0, $2::int - 1) n";
+    client.execute(sql, &[&series, &seconds]).await.unwrap();
+}

@@ -16,7 +16,6 @@ async fn fill(client: &Client, dataset: Dataset, rows: i64) {
         let value = match (name, kind) {
             ("series_id", _) => "(n / 7000)::int4 - 1".to_owned(),
             ("id", ColumnKind::Int8) => "n - 3".to_owned(),
-            ("id", ColumnKind::Uuid) => "md5(n::text)::uuid".to_owned(),
             ("sampled_at", _) => "timestamptz '1969-12-31 23:00:00.000001Z' + n * interval '0.999999 seconds'".to_owned(),
             (_, ColumnKind::Int4) => "(array[-2147483648, 2147483647, 0, 5])[1 + n % 4]".to_owned(),
             (_, ColumnKind::Int8) => "(array[-9223372036854775808, 9223372036854775807, 0, n])[1 + n % 4]".to_owned(),

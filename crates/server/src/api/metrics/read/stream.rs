@@ -1,24 +1,18 @@
 //! Whole series as a document that streams.
 //!
-//! * **Constant memory**: a piece is written when the one before it was taken; two are there at a time.
-//! * **What ends early looks torn**: where samples fail to come, the connection is cut before the last chunk, so that no client
-//!   takes a part for the whole.
-//! * **What remains is said at the end**, in the document: it is known only then, and to count the samples before they are
-//!   sent would read them twice.
-//! * **A reader that stands still is let go** after `server.request_timeout_seconds`: a read holds a connection to the
-//!   database.
-//! * What fails before the first samples is answered with its own status.
+//! It streams as [`crate::pieces`] says, and
+//!
+//! * **what remains is said at the end**, in the document: it is known only then, and to count the samples before they are
+//!   sent would read them twice;
+//! * what fails before the first samples is answered with its own status.
 
-use std::{io, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes},
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
-use futures_util::{Stream, stream};
-use tokio::sync::mpsc;
 use utxoiq_store::{
     error::{Error, Result},
     metrics::{
@@ -40,7 +34,7 @@ use crate::{
     AppState,
     error::ApiResult,
     input::Query,
-    observe::for_this_request,
+    pieces::{self, Pieces},
     routes::{Call, Routes},
 };
 
@@ -121,8 +115,8 @@ async fn stream(
         writer: Writer::new(is_lines),
         query: written.unwrap_or_default(),
     };
-    let patience = Duration::from_secs(state.store.config().server.request_timeout_seconds);
-    let mut response = Response::new(Body::from_stream(pieces(document, first, patience)));
+    let body = pieces::body(&state, |pieces| give(document, first, pieces));
+    let mut response = Response::new(body);
     let content_type = if is_lines { NDJSON } else { "application/json" };
     let content_type = HeaderValue::from_static(content_type);
     response
@@ -145,44 +139,12 @@ struct Document {
     query: String,
 }
 
-/// What the task that reads hands to the one that sends.
-enum Piece {
-    Some(Vec<u8>),
-    /// Everything was given. A channel that closes without it was given up.
-    End,
-}
-
-fn pieces(
-    document: Document,
-    first: Option<(Arc<Series>, Vec<Sample>)>,
-    patience: Duration,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let (sender, receiver) = mpsc::channel(1);
-    let reading = async move {
-        if let Err(error) = read(document, first, &sender, patience).await {
-            tracing::warn!(error = error.report(), "a read of samples was cut off");
-        }
-    };
-    tokio::spawn(for_this_request(reading));
-    stream::try_unfold(receiver, |mut receiver| async move {
-        match receiver.recv().await {
-            Some(Piece::Some(bytes)) => Ok(Some((bytes.into(), receiver))),
-            Some(Piece::End) => Ok(None),
-            None => Err(io::Error::other("a read of samples was cut off")),
-        }
-    })
-}
-
-async fn read(
+/// Gives all samples, and at the end what remains.
+async fn give(
     mut document: Document,
     first: Option<(Arc<Series>, Vec<Sample>)>,
-    pieces: &mpsc::Sender<Piece>,
-    patience: Duration,
+    pieces: Pieces,
 ) -> Result<()> {
-    let give = async |piece: Piece| {
-        let given = tokio::time::timeout(patience, pieces.send(piece)).await;
-        given.map_err(|_| Error::unavailable("reader_stalled", "its reader stands still"))
-    };
     let unwritten = |error| Error::internal("a sample could not be written").with_source(error);
     let mut part = first;
     while let Some((series, samples)) = part {
@@ -191,8 +153,7 @@ async fn read(
             .writer
             .samples(&mut bytes, &series, &samples)
             .map_err(unwritten)?;
-        // A reader that went away needs nothing more, and nobody needs to be told.
-        if give(Piece::Some(bytes)).await?.is_err() {
+        if !pieces.give(bytes).await? {
             return Ok(());
         }
         part = document.source.next().await?;
@@ -204,8 +165,5 @@ async fn read(
         .writer
         .end(&mut bytes, next.as_deref())
         .map_err(unwritten)?;
-    if !bytes.is_empty() && give(Piece::Some(bytes)).await?.is_err() {
-        return Ok(());
-    }
-    give(Piece::End).await.map(|_| ())
+    pieces.give(bytes).await.map(|_| ())
 }

@@ -9,7 +9,7 @@ use crate::{error::ApiResult, input};
 const REPLACED: [&str; 2] = ["cursor", "offset"];
 
 /// The address of the next page: relative, with all parameters of this one, as they were written.
-pub(super) fn next(path: &str, query: &str, cursor: &str) -> String {
+pub(crate) fn next(path: &str, query: &str, cursor: &str) -> String {
     let mut next = format!("{path}?");
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
@@ -39,7 +39,7 @@ fn push(next: &mut String, pair: &str) {
 }
 
 /// The header that names it.
-pub(super) fn header(next: &str) -> ApiResult<(HeaderName, HeaderValue)> {
+pub(crate) fn header(next: &str) -> ApiResult<(HeaderName, HeaderValue)> {
     let value = HeaderValue::try_from(format!("<{next}>; rel=\"next\""))
         .map_err(|error| Error::internal("an address is no header").with_source(error))?;
     Ok((header::LINK, value))
