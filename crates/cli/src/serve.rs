@@ -56,6 +56,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let state = AppState::new(store.clone(), scheduler.clone());
     let (stop, stopping) = watch::channel(false);
     let pool_log = tokio::spawn(log_pool(store.clone()));
+    let copies = tokio::spawn(worker::copies::purge_forever(store.clone()));
     let schedule = store.config().schedule.enabled.then(|| {
         let stopping = stopping.clone();
         tokio::spawn(async move { scheduler.run_forever(stopped(stopping)).await })
@@ -85,6 +86,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         }
     }
     pool_log.abort();
+    copies.abort();
     store.pool().close();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

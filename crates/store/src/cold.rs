@@ -40,6 +40,7 @@ mod upload;
 mod write;
 
 use std::{
+    collections::HashSet,
     env, fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -143,6 +144,13 @@ impl ColdStore {
     /// Throws away the copy of an object in this machine's cache, for one that is removed.
     pub fn forget(&self, sha256: &str) {
         self.cache.forget(sha256);
+    }
+
+    /// Throws away the copies of all objects in this machine's cache but those with these hashes; gives how many. Who reads one
+    /// goes on.
+    pub async fn purge_cached(&self, active: HashSet<String>) -> Result<usize> {
+        let cache = Arc::clone(&self.cache);
+        fetched::blocking(move || cache.purge(&active)).await
     }
 
     /// The size of an object in the store; `None` where there is none.

@@ -4,6 +4,7 @@
 //! A task may run again for a slot that it has finished but not recorded, so each is idempotent: what it has done is
 //! not there to be done again.
 
+pub mod copies;
 mod metrics;
 mod retention;
 

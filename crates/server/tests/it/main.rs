@@ -22,6 +22,7 @@ mod health;
 mod input;
 mod limits;
 mod live;
+mod metrics_cold;
 mod metrics_read;
 mod metrics_write;
 mod problems;

@@ -13,7 +13,7 @@
 //! * Nobody else may read the folder: it is made so, and refused where it is not.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -229,6 +229,20 @@ impl Cache {
         if let Some(known) = state.files.get_mut(sha256) {
             (known.stamp, known.metadata) = (None, None);
         }
+    }
+
+    /// Throws away the copies of all objects but those with these hashes; gives how many. Blocks.
+    pub fn purge(&self, active: &HashSet<String>) -> Result<usize> {
+        let mut purged = 0;
+        for entry in fs::read_dir(&self.folder).map_err(unusable)?.flatten() {
+            let path = entry.path();
+            let is_copy = path.extension().is_some_and(|kind| kind == "parquet");
+            if let Some(sha256) = name(&path).filter(|name| is_copy && !active.contains(*name)) {
+                self.forget(sha256);
+                purged += 1;
+            }
+        }
+        Ok(purged)
     }
 
     /// The parsed metadata of a file that is held.

@@ -66,7 +66,7 @@ const PLACES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
+pub(super) const DAY: i64 = 86_400_000_000;
 
 /// A day that is read from its archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

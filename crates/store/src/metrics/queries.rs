@@ -64,4 +64,6 @@ pub const ALL: &[&Statement] = &[
     &READ_COLD_DAYS,
     &SERIES_IDS,
     &COUNT_OF_SERIES,
+    &ACTIVE_ARCHIVES,
+    &COUNT_BY_ROLLUPS,
 ];

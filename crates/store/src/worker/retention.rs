@@ -30,6 +30,10 @@ pub(super) fn run_retention(store: Store) -> Task {
                     .retention()?
                     .run(context.now, &format!("schedule: {}", context.task))
                     .await?;
+                // Other machines look by themselves within the hour.
+                if let Err(error) = super::copies::purge(&store).await {
+                    tracing::warn!(error = %error.report(), "copies of archives could not be looked through");
+                }
                 if let Some(failure) = report.failures.first() {
                     return Err(Error::internal(format!(
                         "{} steps of retention failed, the first: {} of {}: {}; `retention status` has all of them",

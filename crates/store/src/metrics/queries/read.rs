@@ -31,6 +31,15 @@ const COLD_COLUMNS: &[(&str, Type)] = &[
     ("sha256", Type::TEXT),
 ];
 
+/// The hashes of the archives of samples that may be read.
+pub const ACTIVE_ARCHIVES: Statement = Statement {
+    name: "metrics.active_archives",
+    sql: "select encode(sha256, 'hex') as sha256 from archives
+          where dataset = 'metrics' and state in ('proved', 'detached', 'archived')",
+    params: &[],
+    columns: &[("sha256", Type::TEXT)],
+};
+
 /// The days from `$1` and up to `$2` that have samples, with their archive where these are in one.
 pub const READ_DAYS: Statement = Statement {
     name: "metrics.read_days",
@@ -192,6 +201,15 @@ pub const SERIES_IDS: Statement = Statement {
         Type::JSONB,
     ],
     columns: &[("id", Type::INT4)],
+};
+
+/// How many samples series have, by their days from `$2` and before `$3` that are rolled up.
+pub const COUNT_BY_ROLLUPS: Statement = Statement {
+    name: "metrics.count_by_rollups",
+    sql: "select series_id, sum(count)::bigint as samples from metric_rollups
+          where series_id = any ($1) and hours = 24 and bucket >= $2 and bucket < $3 group by series_id",
+    params: &[Type::INT4_ARRAY, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
+    columns: &[("series_id", Type::INT4), ("samples", Type::INT8)],
 };
 
 /// How many samples some series have, as far as `$6`: from `$2` and before `$3`, after the sample at `$4` of series `$5`.

@@ -183,6 +183,14 @@ impl Metrics<'_> {
         filling: &mut Filling,
         (from, to): (i64, i64),
     ) -> Result<(Vec<ColdDay>, bool)> {
+        if filling.skip > 0 && matches!(whose, Whose::Names(_)) {
+            // Slices that are skipped whole are not sorted.
+            let (cold, count) = self.count(whose, filling, (from, to)).await?;
+            if cold.is_empty() && count <= filling.skip {
+                filling.skip -= count;
+                return Ok((cold, true));
+            }
+        }
         let (cold, rows) = self.rows(whose, filling, (from, to)).await?;
         let start = cold.last().map_or(from, |day| day.end().clamp(from, to));
         if filling.skip > 0 {
@@ -221,8 +229,24 @@ impl Metrics<'_> {
         if from >= to || (cold.is_empty() && from <= filling.floor) {
             return Ok((cold, true));
         }
+        let (gone_cold, count) = self.count(whose, filling, (from, to)).await?;
+        // Samples may also have been written in between.
+        if !gone_cold.is_empty() || count > filling.skip {
+            return Ok((cold, false));
+        }
+        filling.skip -= count;
+        Ok((cold, true))
+    }
+
+    /// How many samples of the database a range has, up to one more than are to be skipped.
+    async fn count(
+        &self,
+        whose: &Whose<'_>,
+        filling: &Filling,
+        (from, to): (i64, i64),
+    ) -> Result<(Vec<ColdDay>, usize)> {
         let most = number(filling.skip + 1);
-        let (of_range, rows) = match whose {
+        let (cold, rows) = match whose {
             Whose::Series(ids) => {
                 let after = (time(filling.after.0), filling.after.1);
                 let (from, to) = (time(from), time(to));
@@ -243,13 +267,7 @@ impl Metrics<'_> {
         for row in &rows {
             count = row.try_get("samples")?;
         }
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        // Samples may also have been written in between.
-        if !of_range.is_empty() || count > filling.skip {
-            return Ok((cold, false));
-        }
-        filling.skip -= count;
-        Ok((cold, true))
+        Ok((cold, usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
     /// Samples of the database after those that are skipped, the newest first.

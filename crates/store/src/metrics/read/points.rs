@@ -55,7 +55,7 @@ pub enum PointsRead {
     /// From samples.
     OfSamples(Box<OfSamples>),
     /// From the hours that are rolled up, and samples where these are not.
-    OfHours(OfHours),
+    OfHours(Box<OfHours>),
 }
 
 /// Charts of long ranges.
@@ -236,7 +236,7 @@ impl Metrics<'_> {
         after: Option<StreamCursor>,
     ) -> Result<PointsRead> {
         let selector = selector.clamped();
-        Ok(PointsRead::OfHours(OfHours {
+        Ok(PointsRead::OfHours(Box::new(OfHours {
             pool: self.pool.clone(),
             cold: self.caches.cold.clone(),
             waiting: self.series_to_read(&selector, after).await?.into_iter(),
@@ -247,7 +247,7 @@ impl Metrics<'_> {
             left: self.settings.max_samples_per_read.saturating_mul(LONGER),
             has_given: false,
             rest: None,
-        }))
+        })))
     }
 
     /// Points made from samples, whatever the range.

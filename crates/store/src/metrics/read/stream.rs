@@ -256,7 +256,19 @@ impl SampleRead {
         from: i64,
         to: i64,
     ) -> Result<Option<Archived>> {
-        if let Some(samples) = self.block.take(series.id, day.start) {
+        if !self.block.knows(series.id) {
+            let mut following = vec![series.id];
+            following.extend(self.waiting.as_slice().iter().map(|series| series.id));
+            let most = SAMPLES_A_COPY.min(self.left);
+            let connection = self.link.connection()?;
+            let mut block = Block::choose(connection, &self.runs, &following, most).await?;
+            let filled = block.fill(&self.cold, &self.runs).await;
+            if self.patience.unless_gone(filled)?.is_none() {
+                return Ok(None);
+            }
+            self.block = block;
+        }
+        if let Some(samples) = self.block.take(series.id, day.start, from) {
             return Ok(Some(Archived::AtHand(samples.into_iter())));
         }
         let read = runs::open(&self.cold, series.id, day, from, to).await;
@@ -266,6 +278,7 @@ impl SampleRead {
     /// Looks up where days are now.
     async fn look_again(&mut self) -> Result<()> {
         self.runs = Runs::read(self.link.connection()?, self.from, self.to).await?;
+        self.block = Block::default();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use utxoiq_store::{
         read::{
             Selector,
             page::{SamplesPage, SamplesStart, StreamCursor},
+            stream::SampleRead,
         },
     },
 };
@@ -126,7 +127,6 @@ fn ranges() -> Vec<(i64, i64)> {
         |day: u64, seconds: i64| micros(start(after(first(), day)) + TimeDelta::seconds(seconds));
     vec![
         (at(0, -86_400), at(DAYS + 1, 0)),
-        (at(1, 0), at(2, 0)),
         (at(0, 34_567), at(3, 45_678)),
         (at(2, 10_000), at(2, 30_001)),
         (at(1, 80_000), at(2, 3_000)),
@@ -151,10 +151,10 @@ async fn samples(store: &Store) -> Vec<(String, String)> {
     let metrics = store.metrics();
     let mut found = Vec::new();
     for selector in selectors() {
-        for (limit, offset) in [(10_000, 0), (7, 0), (5, 3), (50, 120), (3, 400)] {
+        for (limit, offset) in [(10_000, 0), (7, 3), (50, 120), (3, 400)] {
             let mut start = SamplesStart::Offset(offset);
             let mut all = String::new();
-            for _ in 0..4 {
+            for _ in 0..3 {
                 let page = SamplesPage { limit, start };
                 let page = metrics
                     .newest(&selector, page, None, &render)
@@ -173,7 +173,7 @@ async fn samples(store: &Store) -> Vec<(String, String)> {
             format!("stream of {selector:?}"),
             stream(store, &selector).await,
         ));
-        for points in [4, 40, 400] {
+        for points in [40, 400] {
             let mut read = metrics.points(&selector, points, None).await.unwrap();
             let mut all = String::new();
             while let Some(series) = read.next().await.unwrap() {
@@ -190,17 +190,24 @@ pub async fn stream(store: &Store, selector: &Selector) -> String {
     let (mut all, mut after) = (String::new(), None::<StreamCursor>);
     loop {
         let mut read = store.metrics().samples(selector, after).await.unwrap();
-        while let Some(part) = read.next().await.unwrap() {
-            assert!(!part.samples.is_empty());
-            for sample in part.samples {
-                all.push_str(&format!("{} {sample:?}\n", part.series.id));
-            }
-        }
+        all.push_str(&rest_of(&mut read).await);
         after = read.rest();
         if after.is_none() {
             return all;
         }
     }
+}
+
+/// What a read gives from here on.
+async fn rest_of(read: &mut SampleRead) -> String {
+    let mut all = String::new();
+    while let Some(part) = read.next().await.unwrap() {
+        assert!(!part.samples.is_empty());
+        for sample in part.samples {
+            all.push_str(&format!("{} {sample:?}\n", part.series.id));
+        }
+    }
+    all
 }
 
 /// All that is computed.

@@ -43,7 +43,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             .after_version()
             .answers::<MetricAggregate>("the buckets that have samples, in order")
             .refuses(400, "too_many_series_matched", "more series match than one read may be about")
-            .refuses(400, "too_many_buckets", "the range has more than 20,000 buckets"),
+            .refuses(400, "too_many_buckets", "the range has more than 20,000 buckets")
+            .refuses(503, "cold_store_unavailable", "samples of the range are in cold storage, which does not answer"),
             aggregate,
         )
         .add(

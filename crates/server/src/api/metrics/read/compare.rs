@@ -69,7 +69,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             )
             .query::<DegradationParams>()
             .answers::<MetricDegradations>("the series that got worse, the worst first, with the figures that say so")
-            .refuses(400, "too_many_series_matched", "more series match than one read may be about"),
+            .refuses(400, "too_many_series_matched", "more series match than one read may be about")
+            .refuses(503, "cold_store_unavailable", "samples of the range are in cold storage, which does not answer"),
             degradations,
         )
 }

@@ -42,7 +42,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             .query::<SamplesPageQuery>()
             .after_version()
             .answers_list::<StoredMetric>("the samples")
-            .with_header("Link", "`<…>; rel=\"next\"` where more samples remain."),
+            .with_header("Link", "`<…>; rel=\"next\"` where more samples remain.")
+            .refuses(503, "cold_store_unavailable", "samples of the range are in cold storage, which does not answer"),
         list,
     )
 }

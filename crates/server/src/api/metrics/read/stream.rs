@@ -60,7 +60,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             .or_document(NDJSON)
             .refuses(400, "too_many_series_matched", "more series match than `metrics.max_series_per_read`")
             .refuses(400, "too_many_samples", "a series has more samples than a chart may look at")
-            .refuses(503, "reads_busy", "as many long reads as may run at once are running"),
+            .refuses(503, "reads_busy", "as many long reads as may run at once are running")
+            .refuses(503, "cold_store_unavailable", "samples of the range are in cold storage, which does not answer"),
         stream,
     )
 }

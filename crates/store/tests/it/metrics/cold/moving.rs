@@ -18,6 +18,7 @@ use utxoiq_store::{
             page::{SamplesPage, SamplesStart},
         },
     },
+    worker,
 };
 
 use super::{DAYS, Numbers, first, ranges, seed, selector, stream};
@@ -250,8 +251,7 @@ async fn what_is_in_the_database_is_read_while_archives_cannot_be() {
     );
 
     let empty = TempDir::new().unwrap();
-    let copies = || TempDir::new().unwrap();
-    let own = copies();
+    let own = TempDir::new().unwrap();
     let folder = format!("file://{}", empty.path().display());
     let lost = [
         ("UTXOIQ_STORE_COLD__URL", folder.as_str()),
@@ -276,8 +276,17 @@ async fn what_is_in_the_database_is_read_while_archives_cannot_be() {
         assert_eq!(of_cold, vec![Err(code); 3]);
         assert_eq!(of_hot, fine, "{code}");
     }
-    // What has expired is nowhere, and asked of nobody.
-    house.run_on(after(first, 460)).await;
+    // What has expired is nowhere, and asked of nobody; copies of it go, too, and no others.
+    let copies = own.path().join("kept");
+    let keeping = [("UTXOIQ_STORE_COLD__CACHE_DIR", copies.to_str().unwrap())];
+    let keeping = house.another_with(&keeping);
+    assert!(outcome(&keeping, &cold).await.iter().all(Result::is_ok));
+    let count = || std::fs::read_dir(&copies).unwrap().count();
+    assert_eq!(worker::copies::purge(&keeping).await.unwrap(), 0);
+    assert_eq!(count(), 1);
+    house.run_on(after(first, 456)).await;
+    assert_eq!(worker::copies::purge(&keeping).await.unwrap(), 1);
+    assert_eq!(count(), 0);
     let gone = outcome(&house.another_with(&lost), &cold).await;
     assert_eq!(gone, vec![Ok(0); 3]);
 }

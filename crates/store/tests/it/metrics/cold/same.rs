@@ -1,6 +1,7 @@
 //! The same bytes before and after archiving.
 
 use chrono::TimeDelta;
+use tempfile::TempDir;
 use utxoiq_store::{Store, cold::Dataset, retention::Held};
 use utxoiq_store_testkit::urls::seed as seed_of_run;
 
@@ -112,10 +113,16 @@ async fn every_read_gives_the_same_bytes_before_and_after_archiving() {
         &before,
         "archived, with a cache",
     );
-    assert_same(&everything(&house.another()).await, &before, "archived");
     assert_eq!(stream(&frugal(&house), &whole).await, all);
 
+    // A read that knows where the days are when one of them is restored and its object goes.
+    let copies = TempDir::new().unwrap();
+    let folder = copies.path().join("c").display().to_string();
+    let fresh = house.another_with(&[("UTXOIQ_STORE_COLD__CACHE_DIR", &folder)]);
+    let mut read = fresh.metrics().samples(&whole, None).await.unwrap();
     restore(&house, after(first(), 2)).await;
+    std::fs::remove_dir_all(house.cold.path().join("metrics/day=2026-01-03")).unwrap();
+    assert_eq!(super::rest_of(&mut read).await, all);
     assert!(house.number("select count(*) from system_metrics").await > 0);
     assert_same(&everything(&house.another()).await, &before, "restored");
     assert_same(
