@@ -117,6 +117,13 @@ impl Store {
         self.cold.as_ref()
     }
 
+    /// The same with another cold store, or none: for one that no URL names.
+    #[must_use]
+    pub fn with_cold(mut self, cold: Option<ColdStore>) -> Self {
+        self.cold = cold;
+        self
+    }
+
     /// Retention, as the role that archives.
     ///
     /// Fails with `retention_not_configured` where this process has no connection of that role.

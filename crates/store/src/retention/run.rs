@@ -164,6 +164,8 @@ impl Retention<'_> {
         self.tell(Event::Planned(planned.clone()));
         for step in &planned.steps {
             match step.action {
+                // What could not be finished above is not begun beside it.
+                Action::Archive if is_stuck(report, step) => {}
                 Action::Archive => self.archive_step(doing, step, report).await?,
                 Action::Keep => report.kept.push(step.clone()),
                 Action::Expire => {}
@@ -359,4 +361,13 @@ impl Retention<'_> {
             .map_err(super::refused)?;
         Ok(())
     }
+}
+
+/// Whether an archive of the day was to be finished in this run, and could not be.
+fn is_stuck(report: &Report, step: &Step) -> bool {
+    report.failures.iter().any(|failure| {
+        failure.step == "resume"
+            && failure.dataset == step.dataset.name()
+            && failure.day == Some(step.day)
+    })
 }

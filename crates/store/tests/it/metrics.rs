@@ -20,6 +20,7 @@ use utxoiq_store::{
 use crate::support::TestDb;
 
 pub use crate::feedback::number;
+pub use read::{first, render};
 pub use rollup::roll;
 
 /// A moment to count from: a Tuesday, 12:00.

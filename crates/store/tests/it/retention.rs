@@ -3,20 +3,26 @@
 mod boundaries;
 mod holds;
 mod moves;
+mod readers;
 mod rights;
+mod stores;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use object_store::local::LocalFileSystem;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 use utxoiq_store::{
     Store,
     clock::FixedClock,
+    cold::ColdStore,
     db::roles,
     metrics::{Accept, Batch, NewSample, SeriesName, micros},
     retention::Report,
 };
+
+use utxoiq_store_testkit::FaultyStore;
 
 use crate::support::TestDb;
 
@@ -32,6 +38,8 @@ pub struct House {
     pub clock: FixedClock,
     pub admin: Client,
     pub cold: TempDir,
+    /// Copies of objects, where the store is a faulty one.
+    pub cache: TempDir,
 }
 
 /// A day's beginning.
@@ -62,7 +70,28 @@ impl House {
             clock,
             admin,
             cold,
+            cache: TempDir::new().unwrap(),
         }
+    }
+
+    /// The same over a store that fails and lies on demand; each request to it has so much time.
+    pub async fn over_faulty(
+        today: &str,
+        timeout: Duration,
+        more: &[(&str, &str)],
+    ) -> (Self, FaultyStore) {
+        let mut house = Self::with(today, more).await;
+        let folder = LocalFileSystem::new_with_prefix(house.cold.path()).unwrap();
+        let faulty = FaultyStore::over(Arc::new(folder));
+        let cold = ColdStore::over(
+            Arc::new(faulty.clone()),
+            "",
+            &house.cache.path().join("copies"),
+            1 << 30,
+        );
+        let cold = cold.unwrap().with_timeout(timeout);
+        house.store = house.store.with_cold(Some(cold));
+        (house, faulty)
     }
 
     /// Another process on the same database and cold store.
@@ -112,6 +141,11 @@ impl House {
     /// Rolls up everything before a day's beginning.
     pub async fn roll_up_to(&self, today: NaiveDate) {
         crate::metrics::roll(&self.store, start(today) + TimeDelta::minutes(5)).await;
+    }
+
+    /// What time it is.
+    pub fn clock_now(&self) -> DateTime<Utc> {
+        self.store.now()
     }
 
     /// One number.
