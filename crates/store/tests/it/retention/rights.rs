@@ -478,6 +478,8 @@ async fn a_hold_stops_an_erasure_and_the_refusal_is_noted() {
     );
     let left = |rows: Vec<String>| rows.iter().filter(|row| row.contains("\"user-2\"")).count();
     assert_eq!(left(house.people().await), 3);
+    let report = house.run_on(day("2025-01-11")).await;
+    assert!(report.is_success() && report.kept.len() == 1, "{report:?}");
     retention
         .release_hold(hold, "over", now, ACTOR)
         .await
