@@ -31,7 +31,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Archive, Event, Failure, Report, Retention, State,
+    Archive, Event, Failure, Report, Retention, State, Step,
     moving::Doing,
     queries, refused,
     replace::{Leaving, is_overtaken},
@@ -39,6 +39,7 @@ use super::{
 use crate::{
     audit::{Action, Audit, hex},
     clock::uuid_at,
+    cold::Dataset,
     db::{self, OpenTransaction},
     error::{Error, Result},
 };
@@ -197,6 +198,15 @@ impl Retention<'_> {
             };
             match self.go_on_erasing(erasing).await {
                 Ok(_) => report.erased += 1,
+                // Nothing has failed: it goes on when the hold is released.
+                Err(error) if error.code() == "legal_hold" => report.kept.push(Step {
+                    dataset: Dataset::Feedback,
+                    day: report.began_at.date_naive(),
+                    action: super::Action::Keep,
+                    rows: 0,
+                    reason: "the erasure of a person waits for a legal hold".to_owned(),
+                    archive: None,
+                }),
                 Err(error) => {
                     tracing::warn!(erasure = %erasing.id, error = %error.report(), "an erasure could not be finished");
                     report.failures.push(Failure {

@@ -90,6 +90,27 @@ impl House {
         all
     }
 
+    /// The sums of retired rows are those of the archives.
+    async fn assert_retired(&self) {
+        let expected = "select string_agg(insight_id || ':' || n, ' ' order by insight_id) from (
+            select insight_id, sum(ratings_1 + ratings_2 + ratings_3 + ratings_4 + ratings_5) as n from feedback_retired group by 1) s";
+        let retired: String = self.admin.query_one(expected, &[]).await.unwrap().get(0);
+        let mut ratings: BTreeMap<String, i64> = BTreeMap::new();
+        for archive in self.archived_people().await {
+            let parts: Vec<&str> = archive.split(' ').collect();
+            if parts[0].starts_with('"') {
+                *ratings
+                    .entry(parts[2].trim_matches('"').to_owned())
+                    .or_default() += 1;
+            }
+        }
+        let ratings: Vec<String> = ratings
+            .iter()
+            .map(|(insight, n)| format!("{insight}:{n}"))
+            .collect();
+        assert_eq!(retired, ratings.join(" "));
+    }
+
     /// Three days of feedback by twelve users on three insights; the last day stays in the database.
     async fn three_days(&self) {
         for n in 0..36_u8 {
@@ -285,23 +306,7 @@ async fn a_person_is_erased_everywhere_and_nobody_else_is_touched() {
     }
     // Statistics are those of everybody else, live and retired.
     assert!(house.store.feedback().drift(10).await.unwrap().is_empty());
-    let expected = "select string_agg(insight_id || ':' || n, ' ' order by insight_id) from (
-        select insight_id, sum(ratings_1 + ratings_2 + ratings_3 + ratings_4 + ratings_5) as n from feedback_retired group by 1) s";
-    let retired: String = house.admin.query_one(expected, &[]).await.unwrap().get(0);
-    let mut ratings: BTreeMap<String, i64> = BTreeMap::new();
-    for archive in house.archived_people().await {
-        let parts: Vec<&str> = archive.split(' ').collect();
-        if parts[0].starts_with('"') {
-            *ratings
-                .entry(parts[2].trim_matches('"').to_owned())
-                .or_default() += 1;
-        }
-    }
-    let ratings: Vec<String> = ratings
-        .iter()
-        .map(|(insight, n)| format!("{insight}:{n}"))
-        .collect();
-    assert_eq!(retired, ratings.join(" "));
+    house.assert_retired().await;
     // The log has the certificate, and no name.
     let named =
         "select count(*) from audit_log where subject like '%user-2%' or details like '%user-2%'";
@@ -366,6 +371,7 @@ async fn an_erasure_that_is_killed_anywhere_is_gone_on_with_and_loses_nobody_els
         assert_eq!(names, 0, "seed {seed}");
         let stray = "select count(*) from archives where state in ('writing', 'proved') or (ended_at is not null and removed_at is null)";
         assert_eq!(house.number(stray).await, 0, "seed {seed}");
+        house.assert_retired().await;
         assert!(house.store.feedback().drift(10).await.unwrap().is_empty());
         assert!(
             house
@@ -478,6 +484,8 @@ async fn a_hold_stops_an_erasure_and_the_refusal_is_noted() {
     );
     let left = |rows: Vec<String>| rows.iter().filter(|row| row.contains("\"user-2\"")).count();
     assert_eq!(left(house.people().await), 3);
+    let report = house.run_on(day("2025-01-11")).await;
+    assert!(report.is_success() && report.kept.len() == 1, "{report:?}");
     retention
         .release_hold(hold, "over", now, ACTOR)
         .await

@@ -9,5 +9,5 @@ values ('0195a1b2-0000-7000-8000-000000000093', 'metrics', '2026-08-01', 0, 'arc
         '2026-11-01 02:00:01+00', '2026-11-01 02:00:02+00', '2026-11-01 02:00:03+00'),
        ('0195a1b2-0000-7000-8000-000000000094', 'metrics', '2026-08-02', 0, 'writing', 'metrics/day=2026-08-02/part-0000-0195a1b2000070008000000000000094.parquet',
         '2026-08-04 03:30:00+00', '2026-11-02 02:00:00+00', null, null, null, null, null, null, null, null);
-insert into feedback_erasures (id, user_id, pseudonym, requested_at, requested_by)
-values ('0195a1b2-0000-7000-8000-000000000095', 'user-8', 'p:0011', '2026-11-02 02:00:00+00', 'cli: ann');
+insert into feedback_erasures (id, user_id, pseudonym, requested_at, requested_by, feedback_rows, history_rows)
+values ('0195a1b2-0000-7000-8000-000000000095', 'user-8', 'p:0011', '2026-11-02 02:00:00+00', 'cli: ann', 3, 5);
