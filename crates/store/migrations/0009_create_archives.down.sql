@@ -65,6 +65,7 @@ drop function archive_begin;
 drop function archive_audit;
 drop function archive_in_state;
 drop function archive_check_run;
+drop function archive_digest_given;
 drop function archive_digest_samples;
 drop function archive_digest_rows;
 drop function archive_keys;

@@ -222,6 +222,21 @@ begin
     end case;
 end $$;
 
+-- The same of rows that are given as JSON.
+create function archive_digest_given(of_dataset text, given jsonb, out rows bigint, out digest bytea)
+    language plpgsql stable security definer set search_path = public, pg_temp
+    set max_parallel_workers_per_gather = 0 set jit = off as $$
+begin
+    case of_dataset
+    when 'feedback' then
+        select count(*), sha256(coalesce(string_agg(sha256(record_send(r)), '' order by r.id), '')) into rows, digest
+        from jsonb_populate_recordset(null::archive_feedback, given) r;
+    when 'feedback_history' then
+        select count(*), sha256(coalesce(string_agg(sha256(record_send(r)), '' order by r.id), '')) into rows, digest
+        from jsonb_populate_recordset(null::archive_feedback_history, given) r;
+    end case;
+end $$;
+
 -- The same of a day of samples, hour by hour of each series.
 create function archive_digest_samples(partition regclass, out rows bigint, out digest bytea)
     language plpgsql stable security definer set search_path = public, pg_temp
@@ -240,7 +255,8 @@ end $$;
 create function archive_check_run(of_run bigint) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    perform from retention_runs where id = of_run and ended_at is null for key share;
+    -- Held to the end of this step: a run is not ended while one of its steps goes on.
+    perform from retention_runs where id = of_run and ended_at is null for share;
     if not found then
         raise exception 'this run of retention is over: another one goes on'
             using errcode = 'UT010', constraint = 'retention_run_is_over';
@@ -263,7 +279,7 @@ end $$;
 
 create function archive_audit(its archives, action text, at timestamptz, actor text, more jsonb) returns bigint
     language sql security definer set search_path = public, pg_temp
-    return audit_append(at, actor, action, its.dataset || '/' || its.day,
+    return audit_append(at, actor, action, its.dataset || '/' || to_char(its.day, 'YYYY-MM-DD'),
         (jsonb_strip_nulls(jsonb_build_object(
             'archive', its.id, 'object', its.object_key, 'rows', its.rows, 'bytes', its.bytes,
             'sha256', encode(its.sha256, 'hex'), 'content_sha256', encode(its.content_sha256, 'hex'),
@@ -363,8 +379,9 @@ begin
     obstacle := archive_day_obstacle(its);
     if obstacle is null then
         lock table legal_holds in share mode;
-        lock table only system_metrics in access exclusive mode;
+        -- The day's own first: whoever reads it for long is waited for here, where readers of other days are not held up.
         execute format('lock table %I in access exclusive mode', partition);
+        lock table only system_metrics in access exclusive mode;
         perform from metric_days d where d.day = its.day for update;
         obstacle := archive_day_obstacle(its);
     end if;
@@ -408,7 +425,7 @@ end $$;
 
 -- Puts a detached day back: its table is not what was read back, or the object is lost, or a hold was placed.
 create function archive_attach_day(of_archive uuid, why text, at timestamptz, actor text) returns void
-    language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '100ms' as $$
+    language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '100ms' set datestyle = 'ISO' set timezone = 'UTC' as $$
 declare
     its archives := archive_in_state(of_archive, 'detached');
     partition constant text := 'system_metrics_' || to_char(its.day, 'YYYYMMDD');
@@ -441,7 +458,11 @@ begin
     keys := archive_keys(its.dataset, its.day, its.after_key, its.last_key);
     case its.dataset
     when 'feedback' then perform from insight_feedback where id = any (keys::uuid[]) order by id for update;
-    when 'backfill_jobs' then perform from backfill_jobs where id = any (keys::uuid[]) order by id for update;
+    when 'backfill_jobs' then
+        perform from backfill_jobs where id = any (keys::uuid[]) order by id for update;
+        perform from backfill_attempts where job_id = any (keys::uuid[]) for update;
+        perform from backfill_errors where job_id = any (keys::uuid[]) for update;
+        perform from backfill_checkpoints where job_id = any (keys::uuid[]) for update;
     when 'feedback_history' then perform from feedback_history where id = any (keys::bigint[]) order by id for update;
     end case;
     select * into there from archive_digest_rows(its.dataset, keys);
@@ -476,7 +497,7 @@ begin
            sign * count(*) filter (where flag_type = 'misleading'), sign * count(*) filter (where flag_type = 'spam'),
            sign * count(*) filter (where flag_type = 'inappropriate'), sign * count(*) filter (where flag_type = 'other')
     from unnest(given)
-    group by insight_id
+    group by insight_id order by insight_id
     on conflict (insight_id, day) do update set
         ratings_1 = r.ratings_1 + excluded.ratings_1, ratings_2 = r.ratings_2 + excluded.ratings_2,
         ratings_3 = r.ratings_3 + excluded.ratings_3, ratings_4 = r.ratings_4 + excluded.ratings_4,
@@ -499,6 +520,7 @@ create function archive_expire(of_run bigint, of_archive uuid, given jsonb, why 
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     its archives;
+    there record;
     since timestamptz;
     monday date;
 begin
@@ -508,11 +530,13 @@ begin
     if archive_day_is_held(its.dataset, its.day) then
         perform archive_refuse(its, 'held');
     end if;
-    if its.dataset in ('feedback', 'feedback_history')
-       and exists (select from legal_holds h where h.scope in ('user', 'insight'))
-       and (jsonb_array_length(given) is distinct from its.rows
-            or exists (select from jsonb_array_elements(given) d where archive_is_held(d ->> 'user_id', d ->> 'insight_id'))) then
-        perform archive_refuse(its, 'held');
+    -- Where anything is held by user or insight, none of the rows is, which are those that were archived.
+    if its.dataset in ('feedback', 'feedback_history') and exists (select from legal_holds h where h.scope in ('user', 'insight')) then
+        select * into there from archive_digest_given(its.dataset, given);
+        if (there.rows, there.digest) is distinct from (its.rows, its.content_sha256)
+           or exists (select from jsonb_array_elements(given) d where archive_is_held(d ->> 'user_id', d ->> 'insight_id')) then
+            perform archive_refuse(its, 'held');
+        end if;
     end if;
     update archives set state = 'expired', ended_at = at, end_reason = why where id = of_archive;
     if its.dataset = 'metrics' then
@@ -532,34 +556,46 @@ begin
 end $$;
 
 -- Puts an object that lacks some rows in the place of one that has them: those of a person who is erased, or, of an
--- archive whose time is up, all but those under a hold. `dropped` are the rows that are not in the new one. Those of a
--- person who is erased leave the sums of retired rows, too; those whose time is up stay counted there.
-create function archive_replace(of_archive uuid, why text, dropped jsonb, erases boolean, at timestamptz, actor text) returns void
+-- archive whose time is up, all but those under a hold. `given` are all rows of the old one, which their digest proves; that
+-- of those which stay must be the new one's. Those of a person who is erased leave the sums of retired rows, too; those whose
+-- time is up stay counted there.
+create function archive_replace(of_archive uuid, why text, given jsonb, erased_user text, at timestamptz, actor text) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     new_one archives := archive_in_state(of_archive, 'proved');
     old_one archives;
+    stay jsonb;
+    go jsonb;
+    old_there record;
+    new_there record;
 begin
     old_one := archive_in_state(new_one.replaces, 'archived');
+    lock table legal_holds in share mode;
+    select coalesce(jsonb_agg(d) filter (where not leaves), '[]'), coalesce(jsonb_agg(d) filter (where leaves), '[]') into stay, go
+    from (select d, case when erased_user is null then not archive_is_held(d ->> 'user_id', d ->> 'insight_id')
+                         else d ->> 'user_id' = erased_user end as leaves
+          from jsonb_array_elements(given) d) r;
+    select * into old_there from archive_digest_given(old_one.dataset, given);
+    select * into new_there from archive_digest_given(old_one.dataset, stay);
     if (new_one.dataset, new_one.day) is distinct from (old_one.dataset, old_one.day)
-       or new_one.rows + jsonb_array_length(dropped) <> old_one.rows then
+       or (old_there.rows, old_there.digest) is distinct from (old_one.rows, old_one.content_sha256)
+       or (new_there.rows, new_there.digest) is distinct from (new_one.rows, new_one.content_sha256) then
         perform archive_refuse(old_one, 'changed');
     end if;
-    lock table legal_holds in share mode;
-    if exists (select from jsonb_array_elements(dropped) d where archive_is_held(d ->> 'user_id', d ->> 'insight_id'))
-       or (erases and archive_day_is_held_by_law(old_one.dataset, old_one.day))
-       or (not erases and archive_day_is_held(old_one.dataset, old_one.day)) then
+    if exists (select from jsonb_array_elements(go) d where archive_is_held(d ->> 'user_id', d ->> 'insight_id'))
+       or (erased_user is not null and archive_day_is_held_by_law(old_one.dataset, old_one.day))
+       or (erased_user is null and archive_day_is_held(old_one.dataset, old_one.day)) then
         perform archive_refuse(old_one, 'held');
     end if;
-    if erases and old_one.dataset = 'feedback' then
-        perform archive_retire_feedback(array(select f from jsonb_populate_recordset(null::insight_feedback, dropped) f), old_one.day, -1);
+    if erased_user is not null and old_one.dataset = 'feedback' then
+        perform archive_retire_feedback(array(select f from jsonb_populate_recordset(null::insight_feedback, go) f), old_one.day, -1);
     end if;
     update archives set state = 'replaced', ended_at = at, end_reason = why where id = old_one.id;
     update archives set state = 'archived', archived_at = at, after_key = old_one.after_key, last_key = old_one.last_key
     where id = of_archive;
     perform archive_audit(new_one, 'replace', at, actor,
         jsonb_build_object('reason', why, 'replaces', old_one.id, 'replaced_sha256', encode(old_one.sha256, 'hex'),
-                           'dropped', jsonb_array_length(dropped)));
+                           'dropped', jsonb_array_length(go)));
 end $$;
 
 -- Holds are placed and released one after the other, and never while something is being deleted.
@@ -609,11 +645,14 @@ declare
     there record;
     before_acts bigint;
 begin
+    -- First, as everybody takes it before the sums of retired rows.
+    lock table legal_holds in share row exclusive mode;
     case its.dataset
     when 'feedback' then
         before_acts := nextval(pg_get_serial_sequence('feedback_history', 'id'));
         insert into insight_feedback select * from jsonb_populate_recordset(null::insight_feedback, given);
-        delete from feedback_history where id > before_acts and xmin = pg_current_xact_id()::xid;
+        delete from feedback_history where id > before_acts and (user_id, insight_id) in (
+            select f.user_id, f.insight_id from jsonb_populate_recordset(null::insight_feedback, given) f);
         delete from feedback_day_deltas where x = pg_current_xact_id();
         perform archive_retire_feedback(array(select f from jsonb_populate_recordset(null::insight_feedback, given) f), its.day, -1);
     when 'feedback_history' then
@@ -665,7 +704,7 @@ begin
 end $$;
 
 create function archive_restore_day(of_archive uuid, hold_id uuid, hold_until timestamptz, why text, at timestamptz, actor text) returns void
-    language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '100ms' as $$
+    language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '100ms' set datestyle = 'ISO' set timezone = 'UTC' as $$
 declare
     its archives := archive_in_state(of_archive, 'archived');
     partition constant text := 'system_metrics_' || to_char(its.day, 'YYYYMMDD');
@@ -716,26 +755,43 @@ begin
     values (new_id, of_user, shown_as, at, actor, 0, 0)
     on conflict (user_id) where user_id is not null do nothing;
     select id into its from feedback_erasures where user_id = of_user;
+    if its = new_id then
+        perform audit_append(at, actor, 'erase_begin', shown_as, jsonb_build_object('erasure', its)::text);
+    end if;
     return its;
 end $$;
 
--- Takes out of the database what a person gave; how many rows it was is noted.
-create function feedback_erase_hot(of_erasure uuid, out feedback bigint, out history bigint)
+-- Takes out of the database what a person gave; how many rows it was is noted. What is held is asked of the very rows that
+-- went: writers are not locked out, and may have come since.
+create function feedback_erase_hot(of_erasure uuid, at timestamptz, actor text, out feedback bigint, out history bigint)
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    of_user text;
+    its feedback_erasures;
+    held boolean;
+    held_acts boolean;
 begin
-    select e.user_id into of_user from feedback_erasures e where e.id = of_erasure for update;
-    perform feedback_refuse_held(of_user);
-    delete from insight_feedback where user_id = of_user;
-    get diagnostics feedback = row_count;
-    delete from feedback_history where user_id = of_user;
-    get diagnostics history = row_count;
-    update feedback_erasures set feedback_rows = feedback_rows + feedback, history_rows = history_rows + history
-    where id = of_erasure;
+    select * into its from feedback_erasures e where e.id = of_erasure for update;
+    perform feedback_refuse_held(its.user_id);
+    with gone as (delete from insight_feedback where user_id = its.user_id returning insight_id, updated_at)
+    select count(*), coalesce(bool_or(archive_is_held(its.user_id, insight_id)
+                                      or archive_day_is_held_by_law('feedback', (updated_at at time zone 'UTC')::date)), false)
+    into feedback, held from gone;
+    with gone as (delete from feedback_history where user_id = its.user_id returning insight_id, occurred_at)
+    select count(*), coalesce(bool_or(archive_is_held(its.user_id, insight_id)
+                                      or archive_day_is_held_by_law('feedback_history', (occurred_at at time zone 'UTC')::date)), false)
+    into history, held_acts from gone;
+    if held or held_acts then
+        raise exception 'what this person gave is under a legal hold' using errcode = 'UT013', constraint = 'archive_held';
+    end if;
+    if feedback + history > 0 then
+        update feedback_erasures set feedback_rows = feedback_rows + feedback, history_rows = history_rows + history
+        where id = of_erasure;
+        perform audit_append(at, actor, 'delete', its.pseudonym,
+            jsonb_build_object('erasure', of_erasure, 'feedback_rows', feedback, 'history_rows', history)::text);
+    end if;
 end $$;
 
-create function feedback_finish_erasure(of_erasure uuid, certificate jsonb, at timestamptz, actor text) returns bigint
+create function feedback_finish_erasure(of_run bigint, of_erasure uuid, certificate jsonb, at timestamptz, actor text) returns bigint
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     its feedback_erasures;
@@ -749,6 +805,12 @@ begin
     if exists (select from insight_feedback f where f.user_id = its.user_id)
        or exists (select from feedback_history f where f.user_id = its.user_id) then
         raise exception 'rows of this person have come since' using errcode = 'UT012', constraint = 'archive_changed';
+    end if;
+    -- What another run had copied, and was given up, it may still be writing: its end removes that.
+    if exists (select from retention_runs r join archives a on a.began_at >= r.began_at
+               where r.ended_at is null and r.id is distinct from of_run and a.state = 'abandoned'
+                     and a.dataset in ('feedback', 'feedback_history')) then
+        raise exception 'a run of retention is under way that had copied rows' using errcode = 'UT012', constraint = 'archive_changed';
     end if;
     sequence := audit_append(at, actor, 'erase', its.pseudonym,
         (certificate || jsonb_build_object('erasure', its.id, 'requested_at', archive_time(its.requested_at),
@@ -835,6 +897,7 @@ revoke execute on function archive_day_is_held_by_law from public;
 revoke execute on function archive_is_held from public;
 revoke execute on function archive_keys from public;
 revoke execute on function archive_digest_rows from public;
+revoke execute on function archive_digest_given from public;
 revoke execute on function archive_digest_samples from public;
 revoke execute on function archive_check_run from public;
 revoke execute on function archive_in_state from public;

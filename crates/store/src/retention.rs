@@ -10,8 +10,11 @@
 //! * What does not fit is left as it is and told: a run that could not do everything has failed, and the next one goes on
 //!   where it stopped. What it can do, it does.
 //! * Who runs it can read, and can call these functions. It cannot delete a row or drop a table by any other way, nor change
-//!   a manifest, nor leave one of its steps out of the audit log.
-//! * Readers and writers of other days are held up for 100 ms at most at a time, by a lock that is then given back.
+//!   a manifest, nor leave one of its steps out of the audit log. What the database cannot know is whether an object is where
+//!   its manifest says, and whether a day's time is up: the role is trusted to have looked. It may also place and release holds
+//!   and erase persons. All of that is in the log under its name.
+//! * Readers and writers of other days are held up for 300 ms at most at a time, by locks that are each given up after 100 ms: the
+//!   table's, the day's row and the head of the audit log. Whoever reads the day itself is waited for before those are taken.
 //!
 //! # A day of samples
 //!

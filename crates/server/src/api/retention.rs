@@ -117,7 +117,14 @@ async fn run(
     let (store, actor) = (state.store.clone(), actor(&caller));
     let now = store.now();
     // A task of its own: the caller may go away, and the run goes on.
-    let running = tokio::spawn(async move { store.retention()?.run(now, &actor).await });
+    let running = tokio::spawn(async move {
+        let ended: Result<_, Error> = async { store.retention()?.run(now, &actor).await }.await;
+        // Whoever asked may have been answered that it goes on.
+        if let Err(error) = &ended {
+            tracing::warn!(error = %error.report(), "a run of retention that was asked for did not succeed");
+        }
+        ended
+    });
     let patience = Duration::from_secs(state.store.config().server.request_timeout_seconds) * 2 / 3;
     let Ok(ended) = tokio::time::timeout(patience, running).await else {
         return Ok(Json(RunAnswer {

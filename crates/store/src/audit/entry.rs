@@ -70,6 +70,8 @@ actions! {
     Replace = "replace",
     /// Archived rows were brought back.
     Restore = "restore",
+    /// Erasing a person was begun.
+    EraseBegin = "erase_begin",
     /// A person's data was erased.
     Erase = "erase",
     /// Something was attempted and refused.

@@ -119,8 +119,8 @@ impl RetentionSettings {
                 "retention.backfill_cold_months and retention.feedback_cold_months must be at most 1200",
             ),
             (
-                !(1..=100_000).contains(&self.batch_rows),
-                "retention.batch_rows must be from 1 to 100000: a batch is restored as one value",
+                !(1..=20_000).contains(&self.batch_rows),
+                "retention.batch_rows must be from 1 to 20000: a batch is restored as one value",
             ),
             (
                 !(10..=86_400).contains(&self.lease_seconds) || self.lock_attempts == 0,

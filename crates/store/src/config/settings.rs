@@ -260,7 +260,7 @@ settings! {
         feedback_hot_months: u32 = "24",
         /// How long they stay in cold storage after that.
         feedback_cold_months: u32 = "12",
-        /// The most rows of feedback that one archive has: they are compared and deleted in one transaction. Of jobs, 500.
+        /// The most rows of feedback that one archive has: they are compared and deleted in one transaction. Of jobs, 100.
         batch_rows: i64 = "10000",
         /// How long a run may give no sign of life before another one may begin.
         lease_seconds: u32 = "120",

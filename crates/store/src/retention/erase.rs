@@ -20,7 +20,8 @@
 //! the person writes on                            the certificate is refused while there is a row: another round
 //! ```
 //!
-//! A legal hold stops it, also half way: what is not held goes, the rest when the hold is released.
+//! A legal hold on anything that is in the database refuses it as a whole. One on archives only, or one that is placed half way,
+//! stops it there: the rest goes when the hold is released. An archive that cannot be read stops nothing but the certificate.
 
 use std::collections::HashSet;
 
@@ -109,6 +110,8 @@ struct Erasing<'a> {
     id: Uuid,
     user: &'a str,
     actor: &'a str,
+    /// The run that goes on with it; none where it was asked for by itself.
+    run: Option<i64>,
 }
 
 /// What a look at all archives has left to be done.
@@ -118,6 +121,8 @@ struct Look {
     again: bool,
     /// What may not be erased now.
     held: Option<Error>,
+    /// Archives that could not be read or removed, and why.
+    failed: Vec<(String, Error)>,
 }
 
 impl Retention<'_> {
@@ -143,6 +148,7 @@ impl Retention<'_> {
                     id,
                     user: user_id,
                     actor,
+                    run: None,
                 };
                 self.go_on_erasing(erasing).await
             }
@@ -195,6 +201,7 @@ impl Retention<'_> {
                 id: row.try_get("id")?,
                 user: &user,
                 actor: doing.actor,
+                run: Some(doing.run),
             };
             match self.go_on_erasing(erasing).await {
                 Ok(_) => report.erased += 1,
@@ -274,6 +281,9 @@ impl Retention<'_> {
             if look.again || came {
                 continue;
             }
+            if !look.failed.is_empty() {
+                return Err(unreadable(look.failed));
+            }
             match self.certify(erasing).await {
                 Err(error) if error.code() == "archive_changed" => last = Some(error),
                 certified => return certified,
@@ -285,7 +295,9 @@ impl Retention<'_> {
     /// Whether there was anything.
     async fn erase_hot(&self, erasing: Erasing<'_>) -> Result<bool> {
         let connection = self.pool.get().await?;
-        let row = db::query_one(&connection, &queries::ERASE_HOT, &[&erasing.id])
+        let at = self.clock.now();
+        let params: db::Params<'_> = &[&erasing.id, &at, &erasing.actor];
+        let row = db::query_one(&connection, &queries::ERASE_HOT, params)
             .await
             .map_err(refused)?;
         let (feedback, history): (i64, i64) = (row.try_get("feedback")?, row.try_get("history")?);
@@ -320,7 +332,15 @@ impl Retention<'_> {
                     look.again = true;
                     *last = Some(error);
                 }
-                Err(error) => return Err(error),
+                Err(error) if error.code() == "database_unavailable" => return Err(error),
+                Err(error) => {
+                    // An object that is gone since its archive ended is nothing that failed.
+                    if self.archive(archive.id).await?.state == archive.state {
+                        look.failed.push((archive.object_key.clone(), error));
+                    } else {
+                        look.again = true;
+                    }
+                }
             }
         }
         Ok(look)
@@ -377,7 +397,7 @@ impl Retention<'_> {
             "listed": listed,
         });
         let connection = self.pool.get().await?;
-        let params: db::Params<'_> = &[&erasing.id, &details, &now, &erasing.actor];
+        let params: db::Params<'_> = &[&erasing.run, &erasing.id, &details, &now, &erasing.actor];
         let row = db::query_one(&connection, &queries::FINISH_ERASURE, params)
             .await
             .map_err(refused)?;
@@ -424,6 +444,27 @@ impl Retention<'_> {
 /// Why archives are replaced for an erasure: how they are found again.
 fn reason(erasure: Uuid) -> String {
     format!("erasure {erasure}")
+}
+
+/// Why there is no certificate although everything else is done.
+fn unreadable(failed: Vec<(String, Error)>) -> Error {
+    let named: Vec<String> = failed
+        .iter()
+        .take(5)
+        .map(|(object, error)| format!("{object}: {}", error.message()))
+        .collect();
+    let error = Error::conflict(
+        "erasure_unfinished",
+        format!(
+            "{} objects could not be read or removed, and may have rows of this person; everything else is erased. Mend them, and ask again: {}",
+            failed.len(),
+            named.join("; ")
+        ),
+    );
+    match failed.into_iter().next() {
+        Some((_, first)) => error.with_source(first),
+        None => error,
+    }
 }
 
 fn unfinished(last: Option<Error>) -> Error {

@@ -9,8 +9,9 @@ use crate::{
     error::Result,
 };
 
-/// The most days of a dataset that one plan is about; the next run goes on.
-const MAX_DAYS: i64 = 2_000;
+/// The most days of a dataset that one plan is about, and the most archives; the next run goes on. What is held comes last, so
+/// that it keeps nothing else from its time.
+const MAX_DAYS: i64 = 20_000;
 
 impl Retention<'_> {
     /// What a run on `today` would do, and why.

@@ -182,14 +182,18 @@ impl Retention<'_> {
 
     /// Releases the holds whose end has passed at `now`; gives how many.
     pub async fn release_expired_holds(&self, now: DateTime<Utc>, actor: &str) -> Result<u64> {
-        let mut released = 0;
+        let (mut released, mut failed) = (0, None);
         for hold in self.holds().await? {
             if hold.expires_at.is_some_and(|end| end <= now) {
                 let why = "its end has passed";
-                released += u64::from(self.release(&hold, why, now, actor).await?);
+                match self.release(&hold, why, now, actor).await {
+                    Ok(was_there) => released += u64::from(was_there),
+                    // The others are released all the same.
+                    Err(error) => failed = Some(error),
+                }
             }
         }
-        Ok(released)
+        failed.map_or(Ok(released), Err)
     }
 
     /// Every hold, the newest first.

@@ -23,7 +23,7 @@ const ROUNDS: u32 = 3;
 const PAUSE: std::ops::Range<u64> = 100..400;
 
 /// Jobs carry their errors and checkpoints: fewer of them make an archive.
-const JOBS_AN_ARCHIVE: i64 = 500;
+const JOBS_AN_ARCHIVE: i64 = 100;
 
 /// Who does something in which run.
 #[derive(Debug, Clone, Copy)]
@@ -239,9 +239,14 @@ impl Retention<'_> {
     }
 
     /// What it means that an archive is not as it was left: an erasure gives up what may have the person's rows, and it is
-    /// copied anew.
+    /// copied anew. What was written of it may have come after the erasure had looked: it goes at once.
     async fn given_up_by_others(&self, id: Uuid, error: Error) -> Result<Error> {
-        if error.code() == "archive_state" && self.archive(id).await?.state == State::Abandoned {
+        if error.code() != "archive_state" {
+            return Ok(error);
+        }
+        let archive = self.archive(id).await?;
+        if archive.state == State::Abandoned {
+            self.cold()?.remove(archive.key()?).await?;
             let message = "it was given up, as a person in it was erased; it is copied again";
             return Ok(Error::conflict("archive_changed", message).with_source(error));
         }

@@ -99,7 +99,7 @@ pub const DUE_METRICS: Statement = Statement {
     sql: "select d.day, greatest(coalesce(c.reltuples, 0), 0)::bigint as rows, 0::bigint as held_rows,
                  archive_day_is_held('metrics', d.day) as is_held
           from metric_days d left join pg_class c on c.oid = to_regclass('system_metrics_' || to_char(d.day, 'YYYYMMDD'))
-          where d.state = 'open' and d.day < $1 order by d.day limit $2",
+          where d.state = 'open' and d.day < $1 order by 4, 1 limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
 };
@@ -110,7 +110,7 @@ pub const DUE_JOBS: Statement = Statement {
     sql: "select (ended_at at time zone 'UTC')::date as day, count(*) as rows, 0::bigint as held_rows,
                  archive_day_is_held('backfill_jobs', (ended_at at time zone 'UTC')::date) as is_held
           from archive_backfill_jobs where ended_at < $1::date::timestamp at time zone 'UTC'
-          group by 1 order by 1 limit $2",
+          group by 1 order by 4, 1 limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
 };
@@ -122,7 +122,7 @@ pub const DUE_FEEDBACK: Statement = Statement {
                  archive_day_is_held('feedback', day) as is_held
           from (select (updated_at at time zone 'UTC')::date as day, archive_is_held(user_id, insight_id) as held
                 from archive_feedback where updated_at < $1::date::timestamp at time zone 'UTC') f
-          group by day order by day limit $2",
+          group by day order by archive_day_is_held('feedback', day), count(*) filter (where not held) = 0, day limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
 };
@@ -134,7 +134,7 @@ pub const DUE_HISTORY: Statement = Statement {
                  archive_day_is_held('feedback_history', day) as is_held
           from (select (occurred_at at time zone 'UTC')::date as day, archive_is_held(user_id, insight_id) as held
                 from archive_feedback_history where occurred_at < $1::date::timestamp at time zone 'UTC') f
-          group by day order by day limit $2",
+          group by day order by archive_day_is_held('feedback_history', day), count(*) filter (where not held) = 0, day limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
 };
@@ -153,7 +153,8 @@ pub fn due(dataset: Dataset) -> &'static Statement {
 pub const COLD_BEFORE: Statement = Statement {
     name: "retention.cold_before",
     sql: "select id, day, rows, archive_day_is_held(dataset, day) as is_held
-          from archives where dataset = $1 and day < $2 and state = 'archived' order by day, part limit $3",
+          from archives where dataset = $1 and day < $2 and state = 'archived'
+          order by archive_day_is_held(dataset, day), day, part, id limit $3",
     params: &[Type::TEXT, Type::DATE, Type::INT8],
     columns: &[
         ("id", Type::UUID),

@@ -4,17 +4,14 @@
 //! place of the old one, in one transaction that sees the old one as it was. Killed before that, the old one is as it was, and
 //! the next run gives the new one up; killed after it, the old object is removed by whoever comes next.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Archive, Retention, queries, refused};
 use crate::{
     clock::uuid_at,
-    cold::{Dataset, Fetched, RowView, Written},
+    cold::{Dataset, Fetched, RowView},
     db,
     error::{Error, Result},
 };
@@ -145,14 +142,22 @@ impl Retention<'_> {
         why: &str,
     ) -> Result<i64> {
         let key = new.key()?;
-        let erases = matches!(leaving, Leaving::Of(_));
-        let (written, dropped) = self.sift(from, new, leaving).await?;
+        let erased = match &leaving {
+            Leaving::Of(user) => Some(user.clone()),
+            Leaving::NotHeld(_) => None,
+        };
+        let given = self.all_rows(from).await?;
+        let written = self
+            .cold()?
+            .rewrite(from, key, move |row| !leaving.has(row))
+            .await?;
         self.cold()?.prove(key, &written).await?;
         self.record(run, actor, new.id, key, &written).await?;
         let at = self.clock.now();
-        let count = i64::try_from(dropped.len()).unwrap_or(i64::MAX);
-        let dropped = Value::Array(dropped);
-        let params: db::Params<'_> = &[&new.id, &why, &dropped, &erases, &at, &actor];
+        let count = i64::try_from(given.len()).unwrap_or(i64::MAX)
+            - i64::try_from(written.rows).unwrap_or_default();
+        let given = Value::Array(given);
+        let params: db::Params<'_> = &[&new.id, &why, &given, &erased, &at, &actor];
         let connection = self.pool.get().await?;
         db::query_one(&connection, &queries::REPLACE, params)
             .await
@@ -160,26 +165,14 @@ impl Retention<'_> {
         Ok(count)
     }
 
-    /// Writes the rows that stay, and gives those that leave: of them, what the sums of retired rows are made of.
-    async fn sift(
-        &self,
-        from: &Fetched,
-        to: &Archive,
-        leaving: Leaving,
-    ) -> Result<(Written, Vec<Value>)> {
-        let dropped = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&dropped);
-        let keep = move |row: &RowView<'_>| {
-            let stays = !leaving.has(row);
-            if !stays {
-                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
-                into.push(summed(row));
-            }
-            stays
-        };
-        let written = self.cold()?.rewrite(from, to.key()?, keep).await?;
-        let dropped = std::mem::take(&mut *dropped.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok((written, dropped))
+    /// All rows of an archive: the database compares their digest with what was archived.
+    async fn all_rows(&self, from: &Fetched) -> Result<Vec<Value>> {
+        let mut rows = from.rows()?;
+        let mut all = Vec::new();
+        while let Some(batch) = rows.next().await? {
+            all.extend(batch);
+        }
+        Ok(all)
     }
 
     async fn give_up_anyway(&self, actor: &str, id: uuid::Uuid) -> Result<()> {
@@ -191,44 +184,22 @@ impl Retention<'_> {
         }
     }
 
-    /// Whose rows an archive has, row for row, and how many of them are held.
+    /// All rows of an archive, and how many of them are held.
     pub(super) async fn whose(
         &self,
         from: &Fetched,
         held: &HeldNames,
     ) -> Result<(Vec<Value>, i64)> {
-        let mut rows = from.rows()?;
-        let (mut whose, mut held_rows) = (Vec::new(), 0);
-        while let Some(batch) = rows.next().await? {
-            for row in batch {
-                let (user, insight) = (&row["user_id"], &row["insight_id"]);
-                held_rows += i64::from(held.hold_either(user.as_str(), insight.as_str()));
-                whose.push(json!({ "user_id": user, "insight_id": insight }));
-            }
-        }
-        Ok((whose, held_rows))
+        let all = self.all_rows(from).await?;
+        let held_rows = all
+            .iter()
+            .filter(|row| held.hold_either(row["user_id"].as_str(), row["insight_id"].as_str()))
+            .count();
+        Ok((all, i64::try_from(held_rows).unwrap_or(i64::MAX)))
     }
-}
-
-/// Of a row: whose it is, and what is counted of it. A comment is counted, whatever it says.
-fn summed(row: &RowView<'_>) -> Value {
-    let rating = match row.get("rating") {
-        Some(crate::cold::Value::Int4(rating)) => Some(rating),
-        _ => None,
-    };
-    json!({
-        "user_id": row.text("user_id"),
-        "insight_id": row.text("insight_id"),
-        "rating": rating,
-        "comment": row.text("comment").map(|_| ""),
-        "flag_type": row.text("flag_type"),
-    })
 }
 
 /// What somebody else did meanwhile, which a second look takes into account.
 pub(super) fn is_overtaken(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        "archive_state" | "archive_changed" | "cold_object_missing"
-    )
+    matches!(error.code(), "archive_state" | "archive_changed")
 }

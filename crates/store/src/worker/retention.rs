@@ -58,7 +58,7 @@ pub(super) fn run_retention(store: Store) -> Task {
 /// Waits until no backup runs: until its slot ends, or its lease does, as that of a backup that died.
 async fn wait_for_backup(store: &Store, context: &TaskContext) -> Result<()> {
     let wait = i64::from(store.config().retention.wait_for_backup_seconds);
-    let give_up = context.now + chrono::TimeDelta::seconds(wait);
+    let give_up = context.clock.now() + chrono::TimeDelta::seconds(wait);
     loop {
         let now = context.clock.now();
         if !schedule::is_running(store.pool(), BACKUP, now).await? {

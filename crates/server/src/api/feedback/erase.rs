@@ -159,7 +159,15 @@ async fn erase(
     let (store, actor) = (state.store.clone(), actor(&caller));
     let now = store.now();
     // A task of its own: the caller may go away, and what was begun goes on.
-    let running = tokio::spawn(async move { store.retention()?.erase(&user, now, &actor).await });
+    let running = tokio::spawn(async move {
+        let ended: Result<_, Error> =
+            async { store.retention()?.erase(&user, now, &actor).await }.await;
+        // Whoever asked may have been answered that it goes on.
+        if let Err(error) = &ended {
+            tracing::warn!(error = %error.report(), "an erasure that was asked for did not succeed");
+        }
+        ended
+    });
     let patience = Duration::from_secs(state.store.config().server.request_timeout_seconds) * 2 / 3;
     let Ok(ended) = tokio::time::timeout(patience, running).await else {
         return Ok(Json(Erased {

@@ -13,7 +13,7 @@ pub const REPLACE: Statement = Statement {
         Type::UUID,
         Type::TEXT,
         Type::JSONB,
-        Type::BOOL,
+        Type::TEXT,
         Type::TIMESTAMPTZ,
         Type::TEXT,
     ],
@@ -53,16 +53,22 @@ pub const ERASE_ALONE: Statement = Statement {
 /// Takes a user's rows out of the database.
 pub const ERASE_HOT: Statement = Statement {
     name: "retention.erase_hot",
-    sql: "select feedback, history from feedback_erase_hot($1)",
-    params: &[Type::UUID],
+    sql: "select feedback, history from feedback_erase_hot($1, $2, $3)",
+    params: &[Type::UUID, Type::TIMESTAMPTZ, Type::TEXT],
     columns: &[("feedback", Type::INT8), ("history", Type::INT8)],
 };
 
 /// Writes the certificate; gives its number in the audit log.
 pub const FINISH_ERASURE: Statement = Statement {
     name: "retention.finish_erasure",
-    sql: "select feedback_finish_erasure($1, $2, $3, $4) as sequence",
-    params: &[Type::UUID, Type::JSONB, Type::TIMESTAMPTZ, Type::TEXT],
+    sql: "select feedback_finish_erasure($1, $2, $3, $4, $5) as sequence",
+    params: &[
+        Type::INT8,
+        Type::UUID,
+        Type::JSONB,
+        Type::TIMESTAMPTZ,
+        Type::TEXT,
+    ],
     columns: &[("sequence", Type::INT8)],
 };
 
