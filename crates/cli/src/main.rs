@@ -95,12 +95,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// The variables of the environment that are text: what is not is no setting of ours.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut loader = Loader::default();
     if let Some(file) = &cli.config {
         loader = loader.file(file)?;
     }
-    let config = loader.env(std::env::vars())?.finish()?;
+    let config = loader.env(variables())?.finish()?;
     let serves = matches!(cli.command, Command::Serve(_));
     log::start(&config.log, serves)?;
     let context = Context { config };

@@ -81,3 +81,6 @@ drop table archives;
 drop table legal_holds;
 drop table retention_runs;
 revoke select on metric_rollups, metric_days, metric_series, system_metrics, feedback_retired from utxoiq_retention;
+alter table insight_feedback drop constraint insight_feedback_updated_in_range;
+alter table feedback_history drop constraint feedback_history_occurred_in_range;
+alter table backfill_jobs drop constraint backfill_jobs_ended_in_range;

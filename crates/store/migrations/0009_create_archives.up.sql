@@ -440,7 +440,7 @@ end $$;
 -- Deletes the rows of an archive, if they are what was read back, all of them and nothing else. Feedback is moved to the
 -- sums of its insight and day in the same transaction.
 create function archive_delete_rows(of_run bigint, of_archive uuid, at timestamptz, actor text) returns bigint
-    language plpgsql security definer set search_path = public, pg_temp as $$
+    language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '200ms' as $$
 declare
     its archives;
     keys text[];
@@ -878,6 +878,14 @@ begin
     end if;
     return coalesce(cardinality(names), 0);
 end $$;
+
+-- Days are those of the calendar that programs have: psql could write the end of time, or a day before the year 1. What is
+-- there already stays; such rows never leave by themselves.
+alter table insight_feedback add constraint insight_feedback_updated_in_range check (updated_at >= '0001-01-01 00:00:00+00') not valid;
+alter table feedback_history add constraint feedback_history_occurred_in_range
+    check (occurred_at >= '0001-01-01 00:00:00+00' and occurred_at < '10000-01-01 00:00:00+00') not valid;
+alter table backfill_jobs add constraint backfill_jobs_ended_in_range
+    check (ended_at >= '0001-01-01 00:00:00+00' and ended_at < '10000-01-01 00:00:00+00') not valid;
 
 comment on table retention_runs is 'Runs of retention, one at a time.';
 comment on table legal_holds is 'What neither leaves the database nor cold storage, whatever its age.';

@@ -29,6 +29,7 @@ mod digest;
 mod encode;
 mod fetched;
 mod key;
+mod local;
 mod manifest;
 mod names;
 mod remote;
@@ -78,6 +79,8 @@ const PROGRAM: &str = concat!("utxoiq-store ", env!("CARGO_PKG_VERSION"));
 pub struct ColdStore {
     remote: Remote,
     cache: Arc<Cache>,
+    /// The folder, where the store is one.
+    folder: Option<Arc<PathBuf>>,
 }
 
 impl ColdStore {
@@ -98,6 +101,7 @@ impl ColdStore {
         Ok(Some(Self {
             remote: Remote::new(store, prefix, timeout),
             cache: Arc::new(Cache::open(&folder, settings.cache_bytes)?),
+            folder: local::folder_of(url).map(Arc::new),
         }))
     }
 
@@ -111,6 +115,7 @@ impl ColdStore {
         Ok(Self {
             remote: Remote::new(store, prefix.into(), Duration::from_secs(30)),
             cache: Arc::new(Cache::open(cache_dir, cache_bytes)?),
+            folder: None,
         })
     }
 
@@ -128,6 +133,9 @@ impl ColdStore {
     pub async fn remove(&self, key: ObjectKey) -> Result<()> {
         // The object first: without it, the manifest still tells what there was.
         for key in [key.object(), key.manifest()] {
+            if let Some(folder) = &self.folder {
+                local::remove_unfinished(Arc::clone(folder), key).await?;
+            }
             self.remote.delete(key).await?;
             if self.remote.size(key).await?.is_some() {
                 return Err(Error::unavailable(

@@ -39,7 +39,7 @@ impl Retention<'_> {
         let held = Arc::new(self.held_names().await?);
         if !is_of_people(archive.dataset) || held.is_empty() {
             self.end(doing, &archive, None, &step.reason).await?;
-            self.note_expired(report, moved(&archive)?);
+            self.note_expired(report, moved(&archive));
             return Ok(());
         }
         let fetched = self.fetch(&archive).await?;
@@ -48,7 +48,7 @@ impl Retention<'_> {
         if held_rows == 0 {
             let whose = Some(Value::Array(whose));
             self.end(doing, &archive, whose, &step.reason).await?;
-            self.note_expired(report, moved(&archive)?);
+            self.note_expired(report, moved(&archive));
             return Ok(());
         }
         if held_rows < rows {
@@ -57,7 +57,7 @@ impl Retention<'_> {
             let gone = self
                 .replace(run, doing.actor, &archive, &fetched, leaving, &step.reason)
                 .await?;
-            let all = moved(&archive)?;
+            let all = moved(&archive);
             self.note_expired(report, Moved { rows: gone, ..all });
         }
         report.kept.push(Step {

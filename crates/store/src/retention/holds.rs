@@ -50,7 +50,7 @@ pub enum Held {
     },
 }
 
-#[allow(clippy::ref_option)] // as serde calls it
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)] // as serde calls it
 fn name_of<S: serde::Serializer>(dataset: &Option<Dataset>, to: S) -> Result<S::Ok, S::Error> {
     match dataset {
         Some(dataset) => to.serialize_some(dataset.name()),
@@ -258,8 +258,11 @@ fn check_reason(reason: &str) -> Result<()> {
         let message = format!("must say why, in at most {MAX_REASON} characters");
         return Err(Error::field("reason", message));
     }
-    if reason.contains('\0') {
-        return Err(Error::field("reason", "must not contain NUL"));
+    if reason.chars().any(char::is_control) {
+        return Err(Error::field(
+            "reason",
+            "must not contain control characters",
+        ));
     }
     Ok(())
 }

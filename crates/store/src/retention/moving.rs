@@ -99,7 +99,7 @@ impl Retention<'_> {
             }
             return Err(error);
         }
-        moved(archive)
+        Ok(moved(archive))
     }
 
     /// Attaches a detached partition again.
@@ -168,16 +168,11 @@ impl Retention<'_> {
             day: archive.day,
             doing: "deleting",
         });
-        let at = self.clock.now();
-        let connection = self.pool.get().await?;
-        let params: db::Params<'_> = &[&doing.run, &archive.id, &at, &doing.actor];
-        let deleted = db::query_one(&connection, &queries::DELETE_ROWS, params).await;
-        drop(connection);
-        if let Err(error) = deleted.map_err(refused) {
+        if let Err(error) = self.with_locks(doing, &queries::DELETE_ROWS, archive).await {
             self.give_up_if_refused(doing, archive.id, &error).await?;
             return Err(self.given_up_by_others(archive.id, error).await?);
         }
-        moved(archive)
+        Ok(moved(archive))
     }
 
     /// The last key of the next batch; none when the day is done.
@@ -427,7 +422,7 @@ impl Retention<'_> {
                     return Err(Error::conflict(
                         "day_is_in_use",
                         format!(
-                            "somebody reads samples of {} for long (a backup?); the next run goes on with it",
+                            "somebody reads or holds rows of {} for long (a backup?); the next run goes on with it",
                             archive.day
                         ),
                     )
@@ -515,14 +510,14 @@ pub(super) async fn pause() {
     tokio::time::sleep(Duration::from_millis(pause)).await;
 }
 
-pub(super) fn moved(archive: &Archive) -> Result<Moved> {
-    Ok(Moved {
+pub(super) fn moved(archive: &Archive) -> Moved {
+    Moved {
         dataset: archive.dataset.name(),
         day: archive.day,
         rows: archive.rows.unwrap_or_default(),
         bytes: archive.bytes.unwrap_or_default(),
         object: archive.object_key.clone(),
-    })
+    }
 }
 
 fn count(count: u64) -> Result<i64> {

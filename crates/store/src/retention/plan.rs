@@ -102,6 +102,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
 fn by_name<S: serde::Serializer>(dataset: &Dataset, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(dataset.name())
 }

@@ -109,7 +109,7 @@ pub const DUE_JOBS: Statement = Statement {
     name: "retention.due_jobs",
     sql: "select (ended_at at time zone 'UTC')::date as day, count(*) as rows, 0::bigint as held_rows,
                  archive_day_is_held('backfill_jobs', (ended_at at time zone 'UTC')::date) as is_held
-          from archive_backfill_jobs where ended_at < $1::date::timestamp at time zone 'UTC'
+          from archive_backfill_jobs where ended_at >= '0001-01-01 00:00:00+00' and ended_at < $1::date::timestamp at time zone 'UTC'
           group by 1 order by 4, 1 limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
@@ -121,7 +121,7 @@ pub const DUE_FEEDBACK: Statement = Statement {
     sql: "select day, count(*) filter (where not held) as rows, count(*) filter (where held) as held_rows,
                  archive_day_is_held('feedback', day) as is_held
           from (select (updated_at at time zone 'UTC')::date as day, archive_is_held(user_id, insight_id) as held
-                from archive_feedback where updated_at < $1::date::timestamp at time zone 'UTC') f
+                from archive_feedback where updated_at >= '0001-01-01 00:00:00+00' and updated_at < $1::date::timestamp at time zone 'UTC') f
           group by day order by archive_day_is_held('feedback', day), count(*) filter (where not held) = 0, day limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
@@ -133,7 +133,7 @@ pub const DUE_HISTORY: Statement = Statement {
     sql: "select day, count(*) filter (where not held) as rows, count(*) filter (where held) as held_rows,
                  archive_day_is_held('feedback_history', day) as is_held
           from (select (occurred_at at time zone 'UTC')::date as day, archive_is_held(user_id, insight_id) as held
-                from archive_feedback_history where occurred_at < $1::date::timestamp at time zone 'UTC') f
+                from archive_feedback_history where occurred_at >= '0001-01-01 00:00:00+00' and occurred_at < $1::date::timestamp at time zone 'UTC') f
           group by day order by archive_day_is_held('feedback_history', day), count(*) filter (where not held) = 0, day limit $2",
     params: &[Type::DATE, Type::INT8],
     columns: DUE_COLUMNS,
@@ -176,14 +176,17 @@ pub const HOLDS_ROWS: Statement = Statement {
 const NEXT_PARAMS: &[Type] = &[Type::DATE, Type::TEXT, Type::INT8];
 const NEXT_COLUMNS: &[(&str, Type)] = &[("last_key", Type::TEXT), ("rows", Type::INT8)];
 
-/// Jobs.
+/// Jobs, as many as have 32 MiB with all that belongs to them: a job may have a thousand long errors.
 pub const NEXT_OF_JOBS: Statement = Statement {
     name: "retention.next_of_jobs",
     sql: "select (array_agg(id::text order by id desc))[1] as last_key, count(*) as rows
-          from (select id from archive_backfill_jobs
-                where ended_at >= $1::date::timestamp at time zone 'UTC' and ended_at < ($1::date + 1)::timestamp at time zone 'UTC'
-                      and ($2::text is null or id > $2::text::uuid)
-                order by id limit $3) k",
+          from (select id, row_number() over w as number,
+                       sum(octet_length(attempts) + octet_length(errors) + octet_length(checkpoints)) over w as bytes
+                from (select * from archive_backfill_jobs
+                      where ended_at >= $1::date::timestamp at time zone 'UTC' and ended_at < ($1::date + 1)::timestamp at time zone 'UTC'
+                            and ($2::text is null or id > $2::text::uuid)
+                      order by id limit $3) j window w as (order by id)) k
+          where number = 1 or bytes <= 33554432",
     params: NEXT_PARAMS,
     columns: NEXT_COLUMNS,
 };
@@ -264,11 +267,12 @@ pub fn is_plain(key: &str) -> bool {
 /// Begins a transaction in which a day is copied out.
 pub const BEGIN_COPY: &str = "begin isolation level repeatable read read only; set local timezone = 'UTC'; set local work_mem = '64MB'";
 
-/// Ends runs whose lease is over at `$1`: what they do from then on is refused.
+/// Ends runs whose lease is over at `$1`, and those whose lease ends after `$2`, which no clock that is right has given: what
+/// they do from then on is refused.
 pub const LOSE_RUNS: Statement = Statement {
     name: "retention.lose_runs",
-    sql: "update retention_runs set ended_at = $1, outcome = 'lost' where ended_at is null and lease_expires_at <= $1 returning id",
-    params: &[Type::TIMESTAMPTZ],
+    sql: "update retention_runs set ended_at = $1, outcome = 'lost' where ended_at is null and (lease_expires_at <= $1 or lease_expires_at > $2) returning id",
+    params: &[Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
     columns: &[("id", Type::INT8)],
 };
 

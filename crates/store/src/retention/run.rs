@@ -78,7 +78,7 @@ impl Retention<'_> {
         let tx = connection.transaction().await?;
         // The lease is a matter of clocks, not of the day that the run is about.
         let at = self.clock.now();
-        let lost = db::query(&tx, &queries::LOSE_RUNS, &[&at]).await?;
+        let lost = db::query(&tx, &queries::LOSE_RUNS, &[&at, &(at + self.lease() * 10)]).await?;
         let lease = at + self.lease();
         let begun = db::query_opt(&tx, &queries::BEGIN_RUN, &[&at, &actor, &lease]).await?;
         let Some(begun) = begun else {

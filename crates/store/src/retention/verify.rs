@@ -178,12 +178,12 @@ impl Retention<'_> {
         if !found.is_empty() && self.archive(archive.id).await?.ended_at.is_some() {
             return Ok(());
         }
-        let Moved { rows, bytes, .. } = moved(archive)?;
+        let Moved { rows, bytes, .. } = moved(archive);
         verified.archives += 1;
         verified.rows += rows;
         verified.bytes += bytes;
         verified.faults.extend(found);
-        self.tell(Event::Done(moved(archive)?));
+        self.tell(Event::Done(moved(archive)));
         Ok(())
     }
 
