@@ -4,7 +4,10 @@ mod boundaries;
 mod holds;
 mod moves;
 mod readers;
+mod rights;
+mod slots;
 mod stores;
+mod years;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -61,6 +64,11 @@ impl House {
         let db = TestDb::new().await;
         let cold = TempDir::new().unwrap();
         let clock = FixedClock::at(start(day(today)));
+        let admin = db.admin().await;
+        // Nothing here is about a server that dies: it need not wait for its disk.
+        let quick = format!("alter database {} set synchronous_commit = off", db.name());
+        admin.batch_execute(&quick).await.unwrap();
+        drop(admin);
         let store = open(&db, &cold, &clock, more);
         let admin = db.admin().await;
         Self {
