@@ -166,6 +166,10 @@ const CHANGED: &str = "UT012";
 const STATE: &str = "UT011";
 
 #[tokio::test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one attempt after the other, on what the one before left"
+)]
 async fn a_forged_proof_deletes_nothing_and_a_true_one_is_in_the_log() {
     let house = House::on("2026-01-01").await;
     let first = day("2026-01-01");
