@@ -299,6 +299,11 @@ begin
     if of_dataset <> 'metrics' and rows_to is null and instead_of is null then
         raise exception 'an archive of rows has a last key' using errcode = 'UT011', constraint = 'archive_state';
     end if;
+    -- An object's place tells which archive it is: none is named by another's.
+    if new_key !~ ('^' || of_dataset || '/day=' || to_char(of_day, 'YYYY-MM-DD') || '/part-[0-9]{4,5}-' || replace(new_id::text, '-', '')
+                   || '\.parquet$') then
+        raise exception '% is no key of the archive %', new_key, new_id using errcode = 'UT011', constraint = 'archive_state';
+    end if;
     insert into archives (id, dataset, day, part, state, object_key, after_key, last_key, day_verified_at, replaces, began_at)
     select new_id, of_dataset, of_day, coalesce(max(a.part) + 1, 0), 'writing', new_key, rows_after, rows_to, verified, instead_of, at
     from archives a where a.dataset = of_dataset and a.day = of_day;
@@ -315,6 +320,12 @@ begin
         perform archive_check_run(of_run);
     end if;
     its := archive_in_state(of_archive, 'writing');
+    -- The manifest is what is left where the database is lost: it says of the archive what is said here.
+    if not (its_manifest::jsonb @> jsonb_build_object(
+        'archive_id', of_archive, 'object', its.object_key, 'dataset', its.dataset, 'day', to_char(its.day, 'YYYY-MM-DD'),
+        'rows', its_rows, 'bytes', its_bytes, 'sha256', encode(its_sha256, 'hex'), 'content_sha256', encode(its_content, 'hex'))) then
+        raise exception 'the manifest of % is one of something else', of_archive using errcode = 'UT011', constraint = 'archive_state';
+    end if;
     update archives set state = 'proved', rows = its_rows, bytes = its_bytes, sha256 = its_sha256, content_sha256 = its_content,
                         manifest = its_manifest, proved_at = at
     where id = of_archive returning * into its;

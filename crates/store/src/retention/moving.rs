@@ -377,8 +377,17 @@ impl Retention<'_> {
     }
 
     /// Reads an archive's object back once more, all of it, and compares it with its manifest.
+    ///
+    /// A record that cannot be read proves nothing: as where the object differs.
     pub(super) async fn prove_again(&self, archive: &Archive) -> Result<()> {
-        let written = archive.manifest()?.written();
+        let manifest = archive.manifest().map_err(|error| {
+            Error::unavailable(
+                "cold_object_differs",
+                format!("what was recorded of {} cannot be read", archive.object_key),
+            )
+            .with_source(error)
+        })?;
+        let written = manifest.written();
         self.cold()?.prove(archive.key()?, &written).await?;
         Ok(())
     }

@@ -3,9 +3,12 @@
 mod boundaries;
 mod holds;
 mod moves;
+mod privileges;
 mod readers;
 mod rights;
+mod slots;
 mod stores;
+mod years;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -62,6 +65,11 @@ impl House {
         let db = TestDb::new().await;
         let cold = TempDir::new().unwrap();
         let clock = FixedClock::at(start(day(today)));
+        let admin = db.admin().await;
+        // Nothing here is about a server that dies: it need not wait for its disk.
+        let quick = format!("alter database {} set synchronous_commit = off", db.name());
+        admin.batch_execute(&quick).await.unwrap();
+        drop(admin);
         let store = open(&db, &cold, &clock, more);
         let admin = db.admin().await;
         Self {

@@ -47,7 +47,6 @@ impl Times {
 
     fn assert_bounded(&self, when: &str) {
         let times = self.0.lock().unwrap();
-        println!("{when}: {times:?}");
         assert!(times.len() >= 7, "{when}: {times:?}");
         for (what, (longest, count)) in times.iter() {
             assert!(*count > 1, "{when}: {what} was done {count} times");
@@ -93,7 +92,7 @@ async fn client(
     while !stop.load(SeqCst) {
         turn += 1;
         let back = 1 + (turn * 7 + number as u64 * 11) % 80;
-        let other = today - TimeDelta::days(back as i64);
+        let other = today - TimeDelta::days(i64::try_from(back).unwrap());
         let second = i64::try_from(number as u64 * 5_000 + turn % 5_000).unwrap();
         let selector = Selector {
             service_name: Some("api".into()),
@@ -146,7 +145,7 @@ async fn caretaker(
             .of("make_day", psql.query_one(&sql, &[]))
             .await
             .unwrap();
-        let other = after(today, 0) - TimeDelta::days(1 + turn as i64 % 80);
+        let other = after(today, 0) - TimeDelta::days(1 + i64::try_from(turn % 80).unwrap());
         let sql = format!("vacuum system_metrics_{}", other.format("%Y%m%d"));
         times.of("vacuum", admin.batch_execute(&sql)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;

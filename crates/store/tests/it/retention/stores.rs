@@ -283,6 +283,22 @@ async fn whatever_the_store_does_wrong_nothing_leaves_unproved_and_the_next_run_
         }
         storm.finish(&what).await;
     }
+    // The object alone, of which the manifest would tell nothing.
+    for (fault, code) in [
+        (FailAfter, UNAVAILABLE),
+        (Nothing, MISSING),
+        (Flip, DIFFERS),
+        (Truncate, DIFFERS),
+        (Append, DIFFERS),
+    ] {
+        let what = format!("object {fault:?}");
+        storm.lay().await;
+        storm.faulty.next(Request::Put, [Some(fault)]);
+        let failures = storm.run().await;
+        assert!(failures.contains(code), "{what}: {failures:?}");
+        storm.check(&what).await;
+        storm.finish(&what).await;
+    }
     // The manifest alone.
     for fault in [FailBefore, FailAfter, Nothing, Flip, Truncate, Append, Hang] {
         let what = format!("manifest {fault:?}");
