@@ -244,7 +244,7 @@ async fn a_late_sample_of_a_day_under_way_sends_it_back_to_the_beginning() {
 async fn one_run_goes_at_a_time_and_a_lost_one_is_refused() {
     let house = House::on("2026-01-01").await;
     let sql = "insert into retention_runs (began_at, began_by, lease_expires_at)
-               values ('2026-01-01 00:00:00Z', 'another', '2026-01-01 03:00:00Z')";
+               values ('2026-01-01 00:00:00Z', 'another', '2026-01-01 02:10:00Z')";
     house.admin.execute(sql, &[]).await.unwrap();
     let retention = house.store.retention().unwrap();
     let now = start(day("2026-01-01")) + TimeDelta::hours(2);

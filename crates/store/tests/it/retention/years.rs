@@ -572,7 +572,9 @@ fn plan_of_wrongs(random: &mut StdRng) -> Vec<Wrong> {
 async fn on_each_of_900_days_what_is_hot_cold_and_gone_is_what_the_policy_says() {
     let mut years = Years::new(StdRng::seed_from_u64(urls::seed())).await;
     let (mut good, mut last_was_good) = (0, true);
-    for number in 0..DAYS {
+    // On every change the days until the first samples have left and come to be read from archives; overnight all of them.
+    let days = urls::scale(140, DAYS);
+    for number in 0..days {
         let today = after(day(FIRST), number);
         let wrong = years.wrong[usize::try_from(number).unwrap()];
         let is_good = wrong != Wrong::Away && {
@@ -593,7 +595,7 @@ async fn on_each_of_900_days_what_is_hot_cold_and_gone_is_what_the_policy_says()
         last_was_good = is_good;
     }
     // One more good day: nothing is left of all that went wrong.
-    let today = after(day(FIRST), DAYS);
+    let today = after(day(FIRST), days);
     years.holds.retain(|(_, until)| *until > today);
     assert!(years.tick(today, Wrong::Nothing, true).await);
     years.check(today, Wrong::Nothing, true).await;
@@ -601,7 +603,7 @@ async fn on_each_of_900_days_what_is_hot_cold_and_gone_is_what_the_policy_says()
     years.house.assert_chain().await;
     assert_eq!(
         years.moves.len(),
-        8,
+        if days == DAYS { 8 } else { 1 },
         "{good} good days, moved {:?}",
         years.moves
     );
