@@ -265,3 +265,41 @@ async fn one_run_goes_at_a_time_and_a_lost_one_is_refused() {
     let late = client.execute(late, &[]).await.unwrap_err();
     assert_eq!(late.code().unwrap().code(), "UT010");
 }
+
+#[tokio::test]
+async fn what_becomes_of_a_jobs_errors_while_it_is_archived_is_archived() {
+    let house = House::on("2026-01-01").await;
+    let first = day("2026-01-01");
+    house.job("blocks", "failed", start(first)).await;
+    // Somebody has changed an error and a checkpoint, and commits a moment after the deletion began to wait.
+    let writer = house.db.admin().await;
+    writer
+        .batch_execute(
+            "begin; update backfill_errors set message = 'precious'; update backfill_checkpoints set block_hash = 'precious'",
+        )
+        .await
+        .unwrap();
+    let commit = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        writer.batch_execute("commit").await.unwrap();
+    };
+    let (report, ()) = tokio::join!(house.run_on(after(first, 181)), commit);
+    assert_eq!(report.archived_rows(Dataset::BackfillJobs), 1, "{report:?}");
+    assert_eq!(
+        house.number("select count(*) from backfill_errors").await,
+        0
+    );
+    let retention = house.store.retention().unwrap();
+    let sql = "select id from archives where state = 'archived'";
+    let id = house.admin.query_one(sql, &[]).await.unwrap().get(0);
+    let archive = retention.archive(id).await.unwrap();
+    let cold = house.store.cold().unwrap();
+    let fetched = cold.fetch(&archive.stored().unwrap()).await.unwrap();
+    let rows = fetched.rows().unwrap().next().await.unwrap().unwrap();
+    for part in ["errors", "checkpoints"] {
+        assert!(
+            rows[0][part].as_str().unwrap().contains("precious"),
+            "{rows:?}"
+        );
+    }
+}

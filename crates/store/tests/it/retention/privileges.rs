@@ -292,3 +292,88 @@ async fn a_forged_proof_deletes_nothing_and_a_true_one_is_in_the_log() {
     assert_eq!(house.number(logged).await, 2);
     house.assert_chain().await;
 }
+
+/// The rows of an archive as JSON, as a function of the database wants them.
+const GIVEN: &str = "(select jsonb_agg(to_jsonb(v)) from archive_feedback v)";
+
+#[tokio::test]
+async fn an_archive_is_replaced_only_by_what_is_left_of_its_own_rows_and_expires_only_with_them() {
+    let house = House::on("2023-01-10").await;
+    let first = day("2023-01-10");
+    for user in ["ann", "bob", "cleo"] {
+        house.feedback("insight", user, 3, start(first)).await;
+    }
+    let rows: serde_json::Value = house
+        .admin
+        .query_one(&format!("select {GIVEN}"), &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(house.run_on(day("2025-01-11")).await.is_success());
+    let held = utxoiq_store::retention::Held::User {
+        user_id: "bob".to_owned(),
+    };
+    let retention = house.store.retention().unwrap();
+    let now = start(day("2025-01-12"));
+    retention
+        .place_hold(held, "case", None, now, super::ACTOR)
+        .await
+        .unwrap();
+    let role = house.db.client(roles::RETENTION).await;
+    let old: uuid::Uuid = house
+        .admin
+        .query_one(
+            "select id from archives where dataset = 'feedback' and state = 'archived'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    let invented = serde_json::json!([{ "user_id": "somebody", "insight_id": "x" }]);
+    let refused = async |sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]| {
+        let error = role.query(sql, params).await.unwrap_err();
+        error.code().unwrap().code().to_owned()
+    };
+    role.batch_execute(
+        "insert into retention_runs (began_at, began_by, lease_expires_at) values ('2025-01-12', 'test', '2099-01-01')",
+    )
+    .await
+    .unwrap();
+    // Its rows are named wrongly, or rightly, and one is held.
+    let expire = "select archive_expire((select max(id) from retention_runs), $1, $2, 'x', '2025-01-12', 'test')";
+    assert_eq!(refused(expire, &[&old, &invented]).await, "UT013");
+    assert_eq!(refused(expire, &[&old, &rows]).await, "UT013");
+    // A replacement of two invented rows, and nothing said to have left.
+    let new = uuid::Uuid::from_u128(7);
+    let key = format!("feedback/day=2023-01-10/part-0001-{}.parquet", new.simple());
+    role.execute(
+        "select archive_begin(null, $1, 'feedback', '2023-01-10', $2, null, null, null, $3, '2025-01-12')",
+        &[&new, &key, &old],
+    )
+    .await
+    .unwrap();
+    let forged = serde_json::json!({
+        "archive_id": new, "object": key, "dataset": "feedback", "day": "2023-01-10", "rows": 2, "bytes": 9,
+        "sha256": "ab".repeat(32), "content_sha256": "cd".repeat(32),
+    });
+    role.execute(
+        "select archive_prove(null, $1, 2, 9, decode(repeat('ab', 32), 'hex'), decode(repeat('cd', 32), 'hex'), $2, '2025-01-12', 'test')",
+        &[&new, &forged.to_string()],
+    )
+    .await
+    .unwrap();
+    let replace = "select archive_replace($1, 'x', $2, $3, '2025-01-12', 'test')";
+    for given in [&serde_json::json!([]), &invented, &rows] {
+        for erased in [None, Some("ann")] {
+            assert_eq!(refused(replace, &[&new, given, &erased]).await, "UT012");
+        }
+    }
+    assert_eq!(
+        house
+            .number(
+                "select count(*) from archives where state = 'archived' and dataset = 'feedback'"
+            )
+            .await,
+        1
+    );
+}
