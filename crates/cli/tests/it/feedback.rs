@@ -31,7 +31,10 @@ async fn service() -> Service {
 fn files(service: &Service) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(service.folder.path())
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(Result::unwrap)
+        // Beside them are the folders of the cold store.
+        .filter(|entry| !entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     names.sort();
     names
