@@ -32,12 +32,7 @@ pub(super) async fn upload(
         None => Ok(false),
         Some(Part::Last(bytes)) => remote.put(key, bytes).await.map(|()| true),
         Some(Part::More(first)) => {
-            let upload = remote.begin_multipart(key).await?;
-            let mut upload = GivenUp {
-                remote: remote.clone(),
-                key,
-                upload: Some(upload),
-            };
+            let mut upload = begin(remote.clone(), key).await?;
             let done = send(&mut upload, first, &mut parts).await;
             if matches!(done, Ok(true)) {
                 upload.upload = None;
@@ -47,6 +42,22 @@ pub(super) async fn upload(
             done
         }
     }
+}
+
+/// Begins an upload on a task of its own: where the caller goes away before the store has answered, the answer is still waited
+/// for, and what it began is given up.
+async fn begin(remote: Remote, key: ObjectKey) -> Result<GivenUp> {
+    let begun = tokio::spawn(async move {
+        let upload = remote.begin_multipart(key).await?;
+        Ok(GivenUp {
+            remote,
+            key,
+            upload: Some(upload),
+        })
+    });
+    begun
+        .await
+        .map_err(|error| Error::internal("an upload was not begun").with_source(error))?
 }
 
 async fn send(
