@@ -49,6 +49,7 @@ mod erase;
 mod expire;
 mod facts;
 mod holds;
+mod locks;
 mod look;
 mod moving;
 mod plan;
@@ -58,6 +59,7 @@ mod replace;
 mod report;
 mod restore;
 mod run;
+mod samples;
 mod verify;
 
 use std::sync::Arc;

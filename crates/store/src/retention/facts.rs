@@ -22,14 +22,23 @@ impl Retention<'_> {
 
     /// What is there that is due on `today`.
     pub async fn facts(&self, today: NaiveDate) -> Result<Facts> {
+        let mut facts = self.cold_facts(today).await?;
+        let connection = self.pool.get().await?;
+        for dataset in Dataset::ALL {
+            facts
+                .hot
+                .extend(self.due(&connection, dataset, today).await?);
+        }
+        Ok(facts)
+    }
+
+    /// What of it is in cold storage: of what is in the database it says nothing.
+    pub(super) async fn cold_facts(&self, today: NaiveDate) -> Result<Facts> {
         let connection = self.pool.get().await?;
         let mut facts = Facts::default();
         let holds = db::query_one(&connection, &queries::HOLDS_ROWS, &[]).await?;
         facts.holds_rows = holds.try_get("holds")?;
         for dataset in Dataset::ALL {
-            facts
-                .hot
-                .extend(self.due(&connection, dataset, today).await?);
             facts
                 .cold
                 .extend(self.cold_of(&connection, dataset, today).await?);

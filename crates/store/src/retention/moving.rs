@@ -1,13 +1,13 @@
 //! Moving a day: out to cold storage, proved there, and then out of the database.
 
-use std::time::Duration;
-
 use chrono::{DateTime, NaiveDate, Utc};
-use rand::RngExt as _;
-use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Archive, Event, Moved, Retention, State, queries, refused};
+use super::{
+    Archive, Event, Moved, Retention, State,
+    locks::{is_locked, while_locked},
+    queries, refused,
+};
 use crate::{
     audit::hex,
     clock::uuid_at,
@@ -17,10 +17,7 @@ use crate::{
 };
 
 /// How often what changed meanwhile is copied anew before it is left to the next run.
-const ROUNDS: u32 = 3;
-
-/// The pause between two tries for a lock, in milliseconds: those who read the day meanwhile are to get through.
-const PAUSE: std::ops::Range<u64> = 100..400;
+pub(super) const ROUNDS: u32 = 3;
 
 /// Jobs carry their errors and checkpoints: fewer of them make an archive.
 const JOBS_AN_ARCHIVE: i64 = 100;
@@ -34,101 +31,15 @@ pub(super) struct Doing<'a> {
 
 /// What is to be copied out.
 #[derive(Debug, Clone, Copy)]
-struct Selection<'a> {
-    dataset: Dataset,
-    day: NaiveDate,
-    after_key: Option<&'a str>,
-    last_key: Option<&'a str>,
-    verified_at: Option<DateTime<Utc>>,
+pub(super) struct Selection<'a> {
+    pub dataset: Dataset,
+    pub day: NaiveDate,
+    pub after_key: Option<&'a str>,
+    pub last_key: Option<&'a str>,
+    pub verified_at: Option<DateTime<Utc>>,
 }
 
 impl Retention<'_> {
-    /// Archives a day of samples.
-    pub(super) async fn move_samples(&self, doing: Doing<'_>, day: NaiveDate) -> Result<Moved> {
-        let mut round = 1;
-        loop {
-            let moved = self.try_to_move_samples(doing, day).await;
-            match moved {
-                Err(error) if error.code() == "archive_changed" && round < ROUNDS => round += 1,
-                moved => return moved,
-            }
-        }
-    }
-
-    async fn try_to_move_samples(&self, doing: Doing<'_>, day: NaiveDate) -> Result<Moved> {
-        let selection = Selection {
-            dataset: Dataset::Metrics,
-            day,
-            after_key: None,
-            last_key: None,
-            verified_at: Some(self.verified(day).await?),
-        };
-        let names = self.names_of(day).await?;
-        let archive = self.copy_out(doing, selection, Some(&names)).await?;
-        self.finish_samples(doing, &archive).await
-    }
-
-    /// Detaches, compares and drops the partition of a proved archive.
-    pub(super) async fn finish_samples(
-        &self,
-        doing: Doing<'_>,
-        archive: &Archive,
-    ) -> Result<Moved> {
-        self.tell(Event::Began {
-            dataset: archive.dataset,
-            day: archive.day,
-            doing: "detaching",
-        });
-        if let Err(error) = self.with_locks(doing, &queries::DETACH_DAY, archive).await {
-            self.give_up_if_refused(doing, archive.id, &error).await?;
-            return Err(error);
-        }
-        self.drop_samples(doing, archive).await
-    }
-
-    /// Drops a detached day, or puts it back where it is not what was archived.
-    pub(super) async fn drop_samples(&self, doing: Doing<'_>, archive: &Archive) -> Result<Moved> {
-        self.tell(Event::Began {
-            dataset: archive.dataset,
-            day: archive.day,
-            doing: "comparing and dropping",
-        });
-        if let Err(error) = self.with_locks(doing, &queries::DROP_DAY, archive).await {
-            if is_refused(&error) {
-                self.put_back(doing, archive, error.message()).await?;
-            }
-            return Err(error);
-        }
-        Ok(moved(archive))
-    }
-
-    /// Attaches a detached partition again.
-    pub(super) async fn put_back(
-        &self,
-        doing: Doing<'_>,
-        archive: &Archive,
-        why: &str,
-    ) -> Result<()> {
-        let mut attempt = 1;
-        loop {
-            let at = self.clock.now();
-            let connection = self.pool.get().await?;
-            let params: db::Params<'_> = &[&archive.id, &why, &at, &doing.actor];
-            let done = db::query_one(&connection, &queries::ATTACH_DAY, params).await;
-            drop(connection);
-            match done.map_err(refused) {
-                Ok(_) => return Ok(()),
-                Err(error)
-                    if is_locked(&error) && attempt < self.config.retention.lock_attempts =>
-                {
-                    attempt += 1;
-                    pause().await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Archives the rows of a day, batch by batch.
     pub(super) async fn move_rows(
         &self,
@@ -196,7 +107,7 @@ impl Retention<'_> {
     }
 
     /// Writes an archive's object, reads it back, compares, and records it.
-    async fn copy_out(
+    pub(super) async fn copy_out(
         &self,
         doing: Doing<'_>,
         selection: Selection<'_>,
@@ -403,7 +314,12 @@ impl Retention<'_> {
         Ok(())
     }
 
-    async fn give_up_if_refused(&self, doing: Doing<'_>, id: Uuid, error: &Error) -> Result<()> {
+    pub(super) async fn give_up_if_refused(
+        &self,
+        doing: Doing<'_>,
+        id: Uuid,
+        error: &Error,
+    ) -> Result<()> {
         if is_refused(error) {
             self.give_up(doing, id, error.message()).await?;
         }
@@ -411,112 +327,38 @@ impl Retention<'_> {
     }
 
     /// Runs a step that takes locks for a moment, again and again while somebody else holds them.
-    async fn with_locks(
+    pub(super) async fn with_locks(
         &self,
         doing: Doing<'_>,
         statement: &db::Statement,
         archive: &Archive,
     ) -> Result<()> {
-        let mut attempt = 1;
-        loop {
+        let done = while_locked(self.config.retention.lock_attempts, || async {
             let at = self.clock.now();
             let connection = self.pool.get().await?;
             let params: db::Params<'_> = &[&doing.run, &archive.id, &at, &doing.actor];
-            let done = db::query_one(&connection, statement, params).await;
-            drop(connection);
-            match done.map_err(refused) {
-                Ok(_) => return Ok(()),
-                Err(error) if !is_locked(&error) => return Err(error),
-                Err(error) if attempt >= self.config.retention.lock_attempts => {
-                    return Err(Error::conflict(
-                        "day_is_in_use",
-                        format!(
-                            "somebody reads or holds rows of {} for long (a backup?); the next run goes on with it",
-                            archive.day
-                        ),
-                    )
-                    .with_source(error));
-                }
-                Err(_) => {
-                    attempt += 1;
-                    pause().await;
-                }
-            }
-        }
-    }
-
-    /// When a day's rollups were found equal to its samples; verifies it where that was not.
-    async fn verified(&self, day: NaiveDate) -> Result<DateTime<Utc>> {
-        if let Some(at) = self.day_verified(day).await? {
-            return Ok(at);
-        }
-        self.tell(Event::Began {
-            dataset: Dataset::Metrics,
-            day,
-            doing: "verifying rollups",
+            db::query_one(&connection, statement, params).await?;
+            Ok(())
         });
-        let verified = self.metrics.verify(day, true, self.clock.now()).await?;
-        if let Some(at) = self.day_verified(day).await? {
-            return Ok(at);
-        }
-        let (differing, waiting) = (verified.differing, verified.waiting);
-        Err(Error::conflict(
-            "rollups_not_verified",
-            format!(
-                "rollups of {day} are not known to equal its samples ({differing} differed, {waiting} hours wait to be rolled up again): see `metrics verify {day}`"
-            ),
-        ))
+        done.await.map_err(|error| {
+            if !is_locked(&error) {
+                return error;
+            }
+            Error::conflict(
+                "day_is_in_use",
+                format!(
+                    "somebody reads or holds rows of {} for long (a backup?); the next run goes on with it",
+                    archive.day
+                ),
+            )
+            .with_source(error)
+        })
     }
-
-    async fn day_verified(&self, day: NaiveDate) -> Result<Option<DateTime<Utc>>> {
-        let connection = self.pool.get().await?;
-        let row = db::query_opt(&connection, &queries::DAY_VERIFIED, &[&day]).await?;
-        match row {
-            Some(row) => Ok(row.try_get("verified_at")?),
-            None => Err(refused_day(day)),
-        }
-    }
-
-    /// What the series of a day are called.
-    async fn names_of(&self, day: NaiveDate) -> Result<SeriesNames> {
-        let connection = self.pool.get().await?;
-        let rows = db::query(&connection, &queries::SERIES_OF_DAY, &[&day]).await?;
-        let mut names = SeriesNames::new();
-        for row in &rows {
-            names.insert(
-                row.try_get("id")?,
-                row.try_get::<_, String>("service_name")?,
-                row.try_get::<_, String>("metric_type")?,
-                row.try_get::<_, String>("unit")?,
-                row.try_get::<_, String>("labels")?,
-            );
-        }
-        Ok(names)
-    }
-}
-
-fn refused_day(day: NaiveDate) -> Error {
-    Error::conflict(
-        "archive_state",
-        format!("the samples of {day} are not in the database; look at `archive where-is {day}`"),
-    )
 }
 
 /// Whether the database refused because of what it found, which waiting does not change.
 pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.code(), "archive_changed" | "legal_hold")
-}
-
-pub(super) fn is_locked(error: &Error) -> bool {
-    matches!(
-        error.sql_state(),
-        Some(&(SqlState::LOCK_NOT_AVAILABLE | SqlState::T_R_DEADLOCK_DETECTED))
-    )
-}
-
-pub(super) async fn pause() {
-    let pause = rand::rng().random_range(PAUSE);
-    tokio::time::sleep(Duration::from_millis(pause)).await;
 }
 
 pub(super) fn moved(archive: &Archive) -> Moved {

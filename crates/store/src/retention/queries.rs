@@ -19,12 +19,16 @@ macro_rules! archives {
 }
 
 mod erase;
+mod holds;
 mod look;
 mod restore;
+mod runs;
 
 pub use erase::*;
+pub use holds::*;
 pub use look::*;
 pub use restore::*;
+pub use runs::*;
 
 /// Every statement.
 pub const ALL: &[&Statement] = &[
@@ -267,55 +271,6 @@ pub fn is_plain(key: &str) -> bool {
 /// Begins a transaction in which a day is copied out.
 pub const BEGIN_COPY: &str = "begin isolation level repeatable read read only; set local timezone = 'UTC'; set local work_mem = '64MB'";
 
-/// Ends runs whose lease is over at `$1`, and those whose lease ends after `$2`, which no clock that is right has given: what
-/// they do from then on is refused.
-pub const LOSE_RUNS: Statement = Statement {
-    name: "retention.lose_runs",
-    sql: "update retention_runs set ended_at = $1, outcome = 'lost' where ended_at is null and (lease_expires_at <= $1 or lease_expires_at > $2) returning id",
-    params: &[Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
-    columns: &[("id", Type::INT8)],
-};
-
-/// Begins a run; none where one is under way.
-pub const BEGIN_RUN: Statement = Statement {
-    name: "retention.begin_run",
-    sql: "insert into retention_runs (began_at, began_by, lease_expires_at) values ($1, $2, $3)
-          on conflict ((ended_at is null)) where ended_at is null do nothing returning id",
-    params: &[Type::TIMESTAMPTZ, Type::TEXT, Type::TIMESTAMPTZ],
-    columns: &[("id", Type::INT8)],
-};
-
-/// Keeps a run's lease.
-pub const RENEW_RUN: Statement = Statement {
-    name: "retention.renew_run",
-    sql: "update retention_runs set lease_expires_at = greatest(lease_expires_at, $2) where id = $1 and ended_at is null",
-    params: &[Type::INT8, Type::TIMESTAMPTZ],
-    columns: &[],
-};
-
-/// Ends a run.
-pub const END_RUN: Statement = Statement {
-    name: "retention.end_run",
-    sql: "update retention_runs set ended_at = $2, outcome = $3, results = $4 where id = $1 and ended_at is null",
-    params: &[Type::INT8, Type::TIMESTAMPTZ, Type::TEXT, Type::JSONB],
-    columns: &[],
-};
-
-/// The newest runs.
-pub const RUNS: Statement = Statement {
-    name: "retention.runs",
-    sql: "select id, began_at, began_by, ended_at, outcome, results from retention_runs order by id desc limit $1",
-    params: &[Type::INT8],
-    columns: &[
-        ("id", Type::INT8),
-        ("began_at", Type::TIMESTAMPTZ),
-        ("began_by", Type::TEXT),
-        ("ended_at", Type::TIMESTAMPTZ),
-        ("outcome", Type::TEXT),
-        ("results", Type::JSONB),
-    ],
-};
-
 /// When a day's rollups were found equal to its samples, if that still holds.
 pub const DAY_VERIFIED: Statement = Statement {
     name: "retention.day_verified",
@@ -512,61 +467,4 @@ pub const ARCHIVE: Statement = Statement {
     sql: archives!("where id = $1"),
     params: &[Type::UUID],
     columns: ARCHIVES,
-};
-
-/// Places a hold; its last parameter is what the audit log calls it.
-pub const PLACE_HOLD: Statement = Statement {
-    name: "retention.place_hold",
-    sql: "select retention_place_hold(row($1::uuid, $2::text, $3::text, $4::date, $5::date, $6::text, $7::text, $8::text, $9::text,
-                                          $10::timestamptz, $11::timestamptz)::legal_holds, $12, $9)::text as done",
-    params: &[
-        Type::UUID,
-        Type::TEXT,
-        Type::TEXT,
-        Type::DATE,
-        Type::DATE,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TIMESTAMPTZ,
-        Type::TIMESTAMPTZ,
-        Type::TEXT,
-    ],
-    columns: DONE,
-};
-
-/// Releases a hold.
-pub const RELEASE_HOLD: Statement = Statement {
-    name: "retention.release_hold",
-    sql: "select retention_release_hold($1, $2, $3, $4, $5) as released",
-    params: &[
-        Type::UUID,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TIMESTAMPTZ,
-        Type::TEXT,
-    ],
-    columns: &[("released", Type::BOOL)],
-};
-
-/// Every hold.
-pub const HOLDS: Statement = Statement {
-    name: "retention.holds",
-    sql: "select id, scope, dataset, first_day, last_day, user_id, insight_id, reason, placed_by, placed_at, expires_at
-          from legal_holds order by placed_at desc, id desc",
-    params: &[],
-    columns: &[
-        ("id", Type::UUID),
-        ("scope", Type::TEXT),
-        ("dataset", Type::TEXT),
-        ("first_day", Type::DATE),
-        ("last_day", Type::DATE),
-        ("user_id", Type::TEXT),
-        ("insight_id", Type::TEXT),
-        ("reason", Type::TEXT),
-        ("placed_by", Type::TEXT),
-        ("placed_at", Type::TIMESTAMPTZ),
-        ("expires_at", Type::TIMESTAMPTZ),
-    ],
 };

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{
     Archive, Event, Retention, State,
-    moving::{is_locked, pause},
+    locks::{is_locked, while_locked},
     queries, refused,
 };
 use crate::{
@@ -249,8 +249,7 @@ impl Retention<'_> {
         fetched: &Fetched,
     ) -> Result<()> {
         self.fill_day(archive, fetched).await?;
-        let mut attempt = 1;
-        loop {
+        let done = while_locked(self.config.retention.lock_attempts, || async {
             let params: db::Params<'_> = &[
                 &archive.id,
                 &restoring.hold,
@@ -260,24 +259,19 @@ impl Retention<'_> {
                 &restoring.actor,
             ];
             let connection = self.pool.get().await?;
-            let done = db::query_one(&connection, &queries::RESTORE_DAY, params).await;
-            drop(connection);
-            match done.map_err(refused) {
-                Ok(_) => return Ok(()),
-                Err(error) if !is_locked(&error) => return Err(error),
-                Err(error) if attempt >= self.config.retention.lock_attempts => {
-                    return Err(Error::conflict(
-                        "day_is_in_use",
-                        "somebody reads all samples for long (a backup?); restore it again later",
-                    )
-                    .with_source(error));
-                }
-                Err(_) => {
-                    attempt += 1;
-                    pause().await;
-                }
+            db::query_one(&connection, &queries::RESTORE_DAY, params).await?;
+            Ok(())
+        });
+        done.await.map_err(|error| {
+            if !is_locked(&error) {
+                return error;
             }
-        }
+            Error::conflict(
+                "day_is_in_use",
+                "somebody reads all samples for long (a backup?); restore it again later",
+            )
+            .with_source(error)
+        })
     }
 
     async fn fill_day(&self, archive: &Archive, fetched: &Fetched) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 
 use super::{
@@ -172,7 +172,7 @@ impl Retention<'_> {
             }
         }
         // Asked again: what was archived now may have been due to go for long.
-        let facts = self.facts(today).await?;
+        let facts = self.cold_facts(today).await?;
         let expiring = plan(&self.policy, &facts, today).steps;
         for step in expiring.iter().filter(|step| step.action == Action::Expire) {
             self.expire_step(doing, step, report).await?;
@@ -215,28 +215,27 @@ impl Retention<'_> {
             }
             moved
         };
-        self.settle(report, step.dataset, step, "archive", done)
+        self.settle(report, (step.dataset, step.day), "archive", done)
     }
 
     async fn expire_step(&self, doing: Doing<'_>, step: &Step, report: &mut Report) -> Result<()> {
         let done = self.expire(doing, step, report).await;
-        self.settle(report, step.dataset, step, "expire", done)
+        self.settle(report, (step.dataset, step.day), "expire", done)
     }
 
     /// A step that failed is told; a run that is another's, or a store that is away, ends the run.
     fn settle(
         &self,
         report: &mut Report,
-        dataset: Dataset,
-        step: &Step,
+        (dataset, day): (Dataset, NaiveDate),
         what: &'static str,
         done: Result<()>,
     ) -> Result<()> {
         let Err(error) = done else {
             return Ok(());
         };
-        tracing::warn!(dataset = dataset.name(), day = %step.day, step = what, error = %error.report(), "a step of retention failed");
-        let failure = Failure::of(dataset, step.day, what, &error);
+        tracing::warn!(dataset = dataset.name(), day = %day, step = what, error = %error.report(), "a step of retention failed");
+        let failure = Failure::of(dataset, day, what, &error);
         self.tell(Event::Failed(failure.clone()));
         report.failures.push(failure);
         if matches!(
@@ -269,15 +268,8 @@ impl Retention<'_> {
                 Ok(None) => {}
                 Ok(Some(moved)) => self.note_archived(report, moved),
                 Err(error) => {
-                    let step = Step {
-                        dataset: archive.dataset,
-                        day: archive.day,
-                        action: Action::Archive,
-                        rows: archive.rows.unwrap_or_default(),
-                        reason: String::new(),
-                        archive: Some(archive.id),
-                    };
-                    self.settle(report, archive.dataset, &step, "resume", Err(error))?;
+                    let of = (archive.dataset, archive.day);
+                    self.settle(report, of, "resume", Err(error))?;
                 }
             }
         }
@@ -330,16 +322,8 @@ impl Retention<'_> {
         for row in &rows {
             let archive = Archive::from_row(row)?;
             let removed = self.remove_object(doing.actor, &archive).await;
-            let step = Step {
-                dataset: archive.dataset,
-                day: archive.day,
-                action: Action::Expire,
-                rows: 0,
-                reason: String::new(),
-                archive: Some(archive.id),
-            };
             report.removed_objects += u64::from(removed.is_ok() && archive.removed_at.is_none());
-            self.settle(report, archive.dataset, &step, "remove", removed)?;
+            self.settle(report, (archive.dataset, archive.day), "remove", removed)?;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use tokio_postgres::types::Type;
 use super::{ARCHIVES, DONE};
 use crate::db::Statement;
 
-/// Puts a proved archive in the place of the one that it replaces; `$3` are the rows that it lacks.
+/// Puts a proved archive in the place of the one that it replaces: `$3` are all rows of that one, `$4` whose leave, none where all
+/// but the held ones do.
 pub const REPLACE: Statement = Statement {
     name: "retention.replace_archive",
     sql: "select archive_replace($1, $2, $3, $4, $5, $6)::text as done",
