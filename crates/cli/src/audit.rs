@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utxoiq_store::{
     audit::{Action, Anchor, Audit, Filter, MAX_PAGE, Record, Verification, Verifier, hex},
+    backup::{self, BackupStores, Manifest},
+    config::Config,
     db::Pool,
 };
 
@@ -86,6 +88,9 @@ pub struct Verify {
     /// A file with heads that were kept, an object of JSON a line
     #[arg(long, value_name = "FILE")]
     anchors: Option<PathBuf>,
+    /// Compare with the heads that the manifests of the backups have, too: those show an end that was cut off
+    #[arg(long)]
+    backups: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -107,7 +112,7 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
     let audit = Audit::new(&pool);
     match command {
         Command::List(args) => list(audit, args).await,
-        Command::Verify(args) => verify(audit, args).await,
+        Command::Verify(args) => verify(audit, args, &context.config).await,
         Command::Export(args) => or_interrupted(export(audit, args)).await,
     }
 }
@@ -198,10 +203,13 @@ fn rows(entries: &[Record]) -> String {
     table(columns, &rows)
 }
 
-async fn verify(audit: Audit<'_>, args: Verify) -> anyhow::Result<ExitCode> {
+async fn verify(audit: Audit<'_>, args: Verify, config: &Config) -> anyhow::Result<ExitCode> {
     let mut anchors = args.anchor;
     if let Some(file) = &args.anchors {
         anchors.extend(anchors_of(file)?);
+    }
+    if args.backups {
+        anchors.extend(anchors_of_backups(config).await?);
     }
     let mut reading = audit.read().await?;
     let head = reading.head().cloned();
@@ -227,6 +235,30 @@ async fn verify(audit: Audit<'_>, args: Verify) -> anyhow::Result<ExitCode> {
         tell(&verification)?;
     }
     Ok(ExitCode::from(u8::from(!verification.is_clean())))
+}
+
+/// The heads of the log that the backups in the stores have kept; whoever changes the log cannot reach them there.
+async fn anchors_of_backups(config: &Config) -> anyhow::Result<Vec<Anchor>> {
+    let stores = BackupStores::open(config)?;
+    let bucket = stores
+        .first
+        .context("there are no backups to compare with: set backup_store.url")?;
+    let mut anchors = Vec::new();
+    for key in backup::stored(&bucket).await? {
+        let (manifest, _) = match Manifest::get(&bucket, key).await {
+            Ok(found) => found,
+            Err(error) => {
+                note(format_args!("{}: {error}", key.manifest()));
+                continue;
+            }
+        };
+        if let Some(head) = manifest.audit_head {
+            let mut anchor: Anchor = format!("{}:{}", head.sequence, head.hash).parse()?;
+            anchor.found_in = key.manifest().to_string();
+            anchors.push(anchor);
+        }
+    }
+    Ok(anchors)
 }
 
 fn told(verification: &Verification) -> Value {

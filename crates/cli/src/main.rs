@@ -1,9 +1,11 @@
 //! `utxoiq-store`: the one binary. This file is the composition root: it reads the configuration, starts the log and
 //! hands over to the subcommand; each subcommand is one file.
 
+mod alert;
 mod archive;
 mod audit;
 mod backfill;
+mod backup;
 mod client;
 mod config;
 mod feedback;
@@ -64,9 +66,17 @@ enum Command {
     /// List, show, verify, ask and restore archives, and say where a day's rows are
     #[command(subcommand)]
     Archive(archive::Command),
+    /// Try whether alerts arrive, list them and take them, directly on the database
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// List, verify and export the audit log, directly on the database
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Make, show, verify, remove, prove and restore backups
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Restore a backup into an empty database and compare it with what was backed up
+    Restore(backup::restore::Args),
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -102,6 +112,10 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // Settings that name a store without keys are refused: whoever makes the keys must not need settings.
+    if let Command::Backup(backup::Command::Keygen { output }) = cli.command {
+        return backup::keygen(output);
+    }
     let mut loader = Loader::default();
     if let Some(file) = &cli.config {
         loader = loader.file(file)?;
@@ -124,7 +138,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Metrics(command) => metrics::run(command).await,
                 Command::Retention(command) => retention::run(command, context).await,
                 Command::Archive(command) => archive::run(command, context).await,
+                Command::Alert(command) => alert::run(command, context).await,
                 Command::Audit(command) => audit::run(command, context).await,
+                Command::Backup(command) => backup::run(command, context).await,
+                Command::Restore(args) => backup::restore::run(args, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),

@@ -45,6 +45,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         format!("could not listen on {address}: choose another with --listen or server.listen")
     })?;
     check_schema(&store).await?;
+    store.backups().check_places().await?;
 
     let scheduler = Scheduler::new(
         store.pool().clone(),
@@ -57,6 +58,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let (stop, stopping) = watch::channel(false);
     let pool_log = tokio::spawn(log_pool(store.clone()));
     let copies = tokio::spawn(worker::copies::purge_forever(store.clone()));
+    let watch = tokio::spawn(worker::watch::watch_forever(store.clone()));
     let schedule = store.config().schedule.enabled.then(|| {
         let stopping = stopping.clone();
         tokio::spawn(async move { scheduler.run_forever(stopped(stopping)).await })
@@ -87,6 +89,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     }
     pool_log.abort();
     copies.abort();
+    watch.abort();
     store.pool().close();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

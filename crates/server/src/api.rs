@@ -1,8 +1,10 @@
 //! The calls, one file a slice.
 
+pub mod alerts;
 pub mod archives;
 pub mod audit;
 pub mod backfill;
+pub mod backups;
 pub mod feedback;
 pub mod metrics;
 pub mod pool;
@@ -20,8 +22,10 @@ use crate::{health, openapi, routes::Routes};
 /// All calls of the service.
 pub fn routes() -> Vec<Routes> {
     vec![
+        alerts::routes(),
         audit::routes(),
         backfill::routes(),
+        backups::routes(),
         feedback::routes(),
         metrics::routes(),
         pool::routes(),

@@ -47,7 +47,7 @@ pub use read::{Export, Reading};
 
 use crate::{
     clock::to_micros,
-    db::{self, Pool},
+    db::{self, Dedicated, Pool},
     error::{Error, Result},
 };
 
@@ -73,6 +73,23 @@ pub async fn append_in_tx(client: &impl GenericClient, entry: &Entry) -> Result<
         ],
     )
     .await?;
+    Ok(row.try_get("sequence")?)
+}
+
+/// The same over a connection outside the pool, in a transaction of its own.
+pub async fn append_over(connection: &Dedicated, entry: &Entry) -> Result<i64> {
+    let details = entry.checked_details()?;
+    let statement = connection
+        .prepare_typed(queries::APPEND.sql, queries::APPEND.params)
+        .await?;
+    let params: db::Params<'_> = &[
+        &to_micros(entry.at),
+        &entry.actor,
+        &entry.action.as_str(),
+        &entry.subject,
+        &details,
+    ];
+    let row = connection.query_one(&statement, params).await?;
     Ok(row.try_get("sequence")?)
 }
 

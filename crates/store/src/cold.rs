@@ -21,6 +21,7 @@
 //!
 //! Files are what any reader of Parquet takes, in folders named `day=…`, which BigQuery, DuckDB and Spark read as a column.
 
+mod bucket;
 mod cache;
 mod columns;
 mod connect;
@@ -51,11 +52,11 @@ use std::{
 use futures_util::stream::BoxStream;
 use object_store::ObjectStore;
 
+pub use bucket::{Bucket, Part, Provider};
 pub use columns::Value;
-pub use connect::use_ring;
 pub use dataset::{Column, ColumnKind, Dataset, Values};
 pub use fetched::{Fetched, StoredObject};
-pub use key::{ArchiveKey, ObjectKey};
+pub use key::{ArchiveKey, BackupKey, ObjectKey};
 pub use manifest::{AuditHead, Manifest};
 pub use names::SeriesNames;
 pub use remote::Listed;
@@ -63,6 +64,8 @@ pub use rows::{Batches, CopyIn, RowView};
 pub use samples::{ColdSample, SampleRange, Samples};
 pub use stats::ColumnStats;
 pub use write::Written;
+
+pub use crate::tls::use_ring;
 
 use crate::{
     config::ColdSettings,
@@ -89,7 +92,7 @@ impl ColdStore {
         let Some(url) = &settings.url else {
             return Ok(None);
         };
-        let (store, prefix) = connect::connect(settings, url)?;
+        let connected = connect::connect(&settings.into(), url)?;
         let folder = settings.cache_dir.as_ref().map_or_else(
             || {
                 let user = rustix::process::getuid().as_raw();
@@ -99,7 +102,7 @@ impl ColdStore {
         );
         let timeout = Duration::from_secs(settings.timeout_seconds);
         Ok(Some(Self {
-            remote: Remote::new(store, prefix, timeout),
+            remote: Remote::new(connected.store, connected.prefix, timeout),
             cache: Arc::new(Cache::open(&folder, settings.cache_bytes)?),
             folder: local::folder_of(url).map(Arc::new),
         }))

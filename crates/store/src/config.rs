@@ -5,16 +5,21 @@
 //! An unknown key, a bad value or a contradiction stops the start with the key's full name. Secrets are [`Secret`]s:
 //! no `Debug`, error or log shows them.
 
+mod addresses;
 mod check;
 mod load;
+mod object_store;
 mod secret;
 mod settings;
 
+pub use addresses::Addresses;
 pub use load::{ENV_PREFIX, Loader};
+pub use object_store::ObjectStoreSettings;
 pub use secret::Secret;
 pub use settings::{
-    BackfillSettings, CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings,
-    LogFormat, LogSettings, MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings,
+    AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
+    CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
+    LogSettings, MetricsSettings, ProofCadence, RedisSettings, RetentionSettings, ScheduleSettings,
     ServerSettings,
 };
 

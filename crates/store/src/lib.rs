@@ -11,11 +11,14 @@
 //!
 //! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
 //! [`backfill`], [`feedback`] and [`metrics`] the slices, [`cold`] what is in object storage, [`retention`] what goes there
-//! and when, [`audit`] the log of it. A module uses only modules of an earlier row, from bottom to top: clock, error, config →
-//! db → cache, cold, schedule, audit, token → the slices → retention → store → worker; a test reads the `use` lines.
+//! and when, [`audit`] the log of it, [`backup`] what is made each night, [`alert`] how people hear of what is wrong. A module
+//! uses only modules of an earlier row, from bottom to top: clock, error, config, tls → db → cache, cold, alert, schedule,
+//! audit, token → the slices → backup → retention → store → worker; a test reads the `use` lines.
 
+pub mod alert;
 pub mod audit;
 pub mod backfill;
+pub mod backup;
 pub mod cache;
 pub mod clock;
 pub mod cold;
@@ -27,6 +30,7 @@ pub mod metrics;
 pub mod retention;
 pub mod schedule;
 pub mod store;
+pub mod tls;
 pub mod token;
 pub mod worker;
 

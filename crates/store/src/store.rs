@@ -6,11 +6,13 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
+    alert::Alerts,
     audit::Audit,
     backfill::{
         Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, JobCaches,
         worker::Coordinator,
     },
+    backup::{BackupStores, Backups},
     cache::Cache,
     clock::{Clock, SystemClock},
     cold::ColdStore,
@@ -34,6 +36,8 @@ pub struct Store {
     metric_caches: MetricCaches,
     intake: Intake,
     cold: Option<ColdStore>,
+    backup_stores: BackupStores,
+    alerts: Alerts,
     retention_pool: Option<Pool>,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
@@ -58,6 +62,8 @@ impl Store {
             jobs: JobCaches::new(&cache, &pool),
             stats: StatsCache::new(&cache, &pool, &feedback_writer),
             cold,
+            backup_stores: BackupStores::open(&config)?,
+            alerts: Alerts::open(&config)?,
             retention_pool: retention_pool(&config)?,
             pool,
             cache,
@@ -85,6 +91,11 @@ impl Store {
     /// The audit log.
     pub fn audit(&self) -> Audit<'_> {
         Audit::new(&self.pool)
+    }
+
+    /// Alerts, and whom they are sent to. They take the pool with each call, since they go on without it.
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
     }
 
     /// Backfill jobs.
@@ -141,6 +152,18 @@ impl Store {
             &self.config,
             self.clock(),
         ))
+    }
+
+    /// Backups.
+    pub fn backups(&self) -> Backups<'_> {
+        Backups::new(&self.pool, &self.backup_stores, &self.config, self.clock())
+    }
+
+    /// The same with other stores of backups: for ones that no URL names.
+    #[must_use]
+    pub fn with_backup_stores(mut self, stores: BackupStores) -> Self {
+        self.backup_stores = stores;
+        self
     }
 
     /// What gathers samples into shared transactions.

@@ -4,13 +4,16 @@
 //! A task may run again for a slot that it has finished but not recorded, so each is idempotent: what it has done is
 //! not there to be done again.
 
+mod backup;
 pub mod copies;
 mod metrics;
 mod retention;
+pub mod watch;
 
 use serde_json::json;
 
 use self::{
+    backup::{can_prove, make_backup, prove_backup},
     metrics::{make_metric_partitions, prune_metric_requests, roll_up_metrics, verify_metrics},
     retention::{end_expired_tokens, release_expired_holds, run_retention},
 };
@@ -21,7 +24,7 @@ use crate::{
 
 /// Every scheduled task of the product. Each name is here once; removing a line ends the task, its history stays.
 pub fn tasks(store: &Store) -> Vec<Task> {
-    vec![
+    let mut tasks = vec![
         check_feedback_statistics(store.clone()),
         fail_silent_backfills(store.clone()),
         fold_feedback(store.clone()),
@@ -34,7 +37,14 @@ pub fn tasks(store: &Store) -> Vec<Task> {
         run_retention(store.clone()),
         release_expired_holds(store.clone()),
         end_expired_tokens(store.clone()),
-    ]
+        make_backup(store.clone()),
+        prune_alerts(store.clone()),
+    ];
+    // Where another process has the drill key, that one proves.
+    if can_prove(store) {
+        tasks.push(prove_backup(store.clone()));
+    }
+    tasks
 }
 
 /// A job is failed under its own row's lock, which asks again whether it is silent: no fence is needed.
@@ -115,6 +125,22 @@ fn check_feedback_statistics(store: Store) -> Task {
                     "statistics of feedback differ from its rows, at least for: {}; look for writes that went past the triggers of insight_feedback",
                     named.join(", ")
                 )))
+            }
+        },
+    )
+}
+
+fn prune_alerts(store: Store) -> Task {
+    Task::new(
+        "prune_alerts",
+        Cadence::DailyAt { hour: 3, minute: 5 },
+        "deletes alerts that were resolved more than 400 days ago",
+        "",
+        move |context| {
+            let store = store.clone();
+            async move {
+                let deleted = store.alerts().prune(store.pool(), context.now).await?;
+                Ok(json!({ "deleted": deleted }))
             }
         },
     )

@@ -57,6 +57,10 @@ pub enum Fault {
     Flip,
     /// It succeeds, with the last byte missing.
     Truncate,
+    /// It succeeds, with no bytes at all.
+    Empty,
+    /// It is refused, for want of rights (403), and nothing happened.
+    Refuse,
     /// It succeeds, with another byte behind the last.
     Append,
     /// It takes so long.
@@ -208,6 +212,7 @@ fn spoilt(bytes: &[u8], fault: Fault) -> Bytes {
         Fault::Truncate => {
             bytes.pop();
         }
+        Fault::Empty => bytes.clear(),
         Fault::Append => bytes.push(0),
         _ => {}
     }
@@ -217,6 +222,13 @@ fn spoilt(bytes: &[u8], fault: Fault) -> Bytes {
 fn gathered(payload: PutPayload) -> Bytes {
     let pieces: Vec<Bytes> = payload.into_iter().collect();
     pieces.concat().into()
+}
+
+fn refused(location: &Path) -> Error {
+    Error::PermissionDenied {
+        path: location.to_string(),
+        source: "403".into(),
+    }
 }
 
 fn nothing_done() -> PutResult {
@@ -238,6 +250,7 @@ impl ObjectStore for FaultyStore {
         match self.meet(Request::Put).await {
             None => self.inner.put_opts(location, payload, opts).await,
             Some(Fault::FailBefore) => Err(failed()),
+            Some(Fault::Refuse) => Err(refused(location)),
             Some(Fault::FailAfter) => {
                 self.inner.put_opts(location, payload, opts).await?;
                 Err(failed())
@@ -271,6 +284,9 @@ impl ObjectStore for FaultyStore {
         let fault = self.meet(request).await;
         if matches!(fault, Some(Fault::FailBefore | Fault::FailAfter)) {
             return Err(failed());
+        }
+        if fault == Some(Fault::Refuse) {
+            return Err(refused(location));
         }
         let result = self.inner.get_opts(location, options).await?;
         let Some(fault) = fault.filter(|_| request == Request::Get) else {
@@ -313,6 +329,7 @@ impl ObjectStore for FaultyStore {
                     let location = location?;
                     match store.meet(Request::Delete).await {
                         Some(Fault::FailBefore) => Err(failed()),
+                        Some(Fault::Refuse) => Err(refused(&location)),
                         Some(Fault::Nothing) => Ok(location),
                         fault => {
                             store.inner.delete(&location).await?;
@@ -332,7 +349,7 @@ impl ObjectStore for FaultyStore {
         let listing = self.inner.list(prefix);
         futures_util::stream::once(async move {
             match store.meet(Request::List).await {
-                Some(Fault::FailBefore | Fault::FailAfter) => {
+                Some(Fault::FailBefore | Fault::FailAfter | Fault::Refuse) => {
                     futures_util::stream::once(async { Err(failed()) }).boxed()
                 }
                 Some(Fault::Nothing) => futures_util::stream::empty().boxed(),
@@ -371,13 +388,13 @@ impl MultipartUpload for FaultyUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let fault = self.store.draw(Request::Part);
         let data = match fault {
-            Some(fault @ (Fault::Flip | Fault::Truncate | Fault::Append)) => {
+            Some(fault @ (Fault::Flip | Fault::Truncate | Fault::Empty | Fault::Append)) => {
                 spoilt(&gathered(data), fault).into()
             }
             _ => data,
         };
         match fault {
-            Some(Fault::FailBefore) => Box::pin(async { Err(failed()) }),
+            Some(Fault::FailBefore | Fault::Refuse) => Box::pin(async { Err(failed()) }),
             Some(Fault::Nothing) => Box::pin(async { Ok(()) }),
             Some(Fault::Hang) => Box::pin(pending()),
             fault => {

@@ -2,7 +2,7 @@
 //!
 //! Put (with `x-goog-if-generation-match`), get with ranges, head, delete, copy, listing in pages, and multipart uploads. It
 //! keeps everything in memory, and speaks on a free port of 127.0.0.1. The emulators that can be had speak the JSON API, which
-//! clients of the XML API do not.
+//! clients of the XML API do not. Of the JSON API it answers one call: where a bucket is.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,6 +23,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 /// How many objects a page of a listing has: few, so that clients have to ask for the next one.
 const OBJECTS_A_PAGE: usize = 3;
 
+/// Where the JSON API describes buckets.
+const BUCKETS: &str = "storage/v1/b/";
+
 /// A server, which ends when this is dropped.
 pub struct FakeGcs {
     address: SocketAddr,
@@ -36,7 +39,10 @@ struct Stored {
     uploads: HashMap<String, BTreeMap<u32, Bytes>>,
     generation: u64,
     failing: usize,
+    refusing: bool,
     requests: usize,
+    location: Option<(StatusCode, String)>,
+    asked_with: Option<String>,
 }
 
 type Shared = Arc<Mutex<Stored>>;
@@ -84,6 +90,43 @@ impl FakeGcs {
         lock(&self.state).failing = requests;
     }
 
+    /// From now on requests get 403, or get what they ask for again.
+    pub fn refuse(&self, refuses: bool) {
+        lock(&self.state).refusing = refuses;
+    }
+
+    /// Where its buckets are from now on, as the JSON API tells it: location, its type, and the regions of a configurable
+    /// dual-region. Before this is called, nobody may know.
+    pub fn place(&self, location: &str, kind: &str, regions: &[&str]) {
+        let regions: Vec<String> = regions
+            .iter()
+            .map(|region| format!("\"{region}\""))
+            .collect();
+        let placement = if regions.is_empty() {
+            String::new()
+        } else {
+            format!(
+                r#", "customPlacementConfig": {{"dataLocations": [{}]}}"#,
+                regions.join(", ")
+            )
+        };
+        self.answer_location(
+            200,
+            &format!(r#"{{"location": "{location}", "locationType": "{kind}"{placement}}}"#),
+        );
+    }
+
+    /// What it answers from now on to who asks where a bucket is.
+    pub fn answer_location(&self, status: u16, body: &str) {
+        let status = StatusCode::from_u16(status).expect("it is a status");
+        lock(&self.state).location = Some((status, body.to_owned()));
+    }
+
+    /// What the last one who asked where a bucket is had in its header of authorization.
+    pub fn asked_with(&self) -> Option<String> {
+        lock(&self.state).asked_with.clone()
+    }
+
     /// How many requests there were.
     pub fn requests(&self) -> usize {
         lock(&self.state).requests
@@ -122,6 +165,12 @@ async fn answer(
         stored.failing -= 1;
         return plain(StatusCode::SERVICE_UNAVAILABLE);
     }
+    if stored.refusing {
+        return plain(StatusCode::FORBIDDEN);
+    }
+    if parts.method == Method::GET && name.starts_with(BUCKETS) {
+        return tell_location(&mut stored, &parts.headers);
+    }
     let upload = query.get("uploadId");
     let is_object = name.contains('/');
     match (parts.method, upload) {
@@ -153,6 +202,17 @@ fn respond(status: StatusCode, headers: &[(&str, String)], body: impl Into<Body>
         response = response.header(*name, value);
     }
     response.body(body.into()).expect("the headers are valid")
+}
+
+fn tell_location(stored: &mut Stored, headers: &HeaderMap) -> Answer {
+    stored.asked_with = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    match &stored.location {
+        Some((status, body)) => respond(*status, &[], body.clone()),
+        None => plain(StatusCode::FORBIDDEN),
+    }
 }
 
 fn get(stored: &Stored, name: &str, headers: &HeaderMap) -> Answer {
@@ -282,7 +342,7 @@ fn list(stored: &Stored, bucket: &str, query: &HashMap<String, String>) -> Answe
         let key = &name[bucket.len() + 1..];
         let _ = write!(
             page,
-            "<Contents><Key>{}</Key><Size>{}</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>\"{generation}\"</ETag></Contents>",
+            "<Contents><Key>{}</Key><Size>{}</Size><LastModified>2026-01-01T00:00:00.789Z</LastModified><ETag>\"{generation}\"</ETag></Contents>",
             key.replace('&', "&amp;").replace('<', "&lt;"),
             bytes.len()
         );

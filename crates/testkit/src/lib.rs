@@ -1,6 +1,6 @@
 //! What the tests of this workspace need and production code must not have: private servers that may be
-//! killed, child processes that may be frozen, a TCP proxy and an object store that break on demand, and a small server that
-//! speaks Cloud Storage's API.
+//! killed, child processes that may be frozen, a TCP proxy and an object store that break on demand, a small server that
+//! speaks Cloud Storage's API, and receivers of requests and mails.
 //!
 //! It guarantees three things, because a suite that kills servers on purpose is only as trustworthy as its tools:
 //!
@@ -23,18 +23,22 @@
 pub mod faulty_store;
 pub mod gcs;
 mod last_will;
+pub mod mailbox;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod redis;
 pub mod urls;
 
 pub use faulty_store::{Fault, FaultyStore, Request};
 pub use gcs::FakeGcs;
+pub use mailbox::{Mail, Mailbox};
 pub use postgres::{PgCluster, PgOptions};
 pub use process::Proc;
 pub use proxy::{FaultProxy, Mode};
+pub use receiver::{Received, Receiver};
 pub use redis::RedisServer;
 
 /// Runs work that blocks (starting and stopping servers does) without holding up the other tasks of a test.

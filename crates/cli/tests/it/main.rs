@@ -10,9 +10,12 @@
     reason = "what a test survived belongs into its output"
 )]
 
+mod alert;
 mod archive;
 mod audit;
 mod backfill_run;
+mod backup;
+mod backup_kills;
 mod coherence;
 mod feedback;
 mod kills;

@@ -105,6 +105,19 @@ impl Service {
         Proc::spawn(BINARY, args, self.envs())
     }
 
+    /// The same with these variables of the environment, too.
+    pub fn spawn_with(&self, more: &[(String, String)], args: &[&str]) -> Proc {
+        Proc::spawn(BINARY, args, self.envs_with(more))
+    }
+
+    /// The service's environment, and more.
+    pub fn envs_with(&self, more: &[(String, String)]) -> Vec<(String, String)> {
+        self.envs()
+            .into_iter()
+            .chain(more.iter().cloned())
+            .collect()
+    }
+
     /// Runs the binary to its end: its exit code and everything it printed.
     pub async fn run(&self, args: &[&str]) -> (i32, String) {
         let process = self.spawn(args);

@@ -74,6 +74,10 @@ actions! {
     EraseBegin = "erase_begin",
     /// A person's data was erased.
     Erase = "erase",
+    /// A backup was removed because its time was over, and seen to be gone.
+    BackupPrune = "backup_prune",
+    /// This database was restored from a backup, and was equal to it.
+    BackupRestore = "backup_restore",
     /// Something was attempted and refused.
     Denied = "denied",
     /// Tokens ran out.

@@ -3,45 +3,77 @@
 use std::{sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder,
-    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, path::Path,
+    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
+    aws::AmazonS3Builder,
+    gcp::{GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder},
+    local::LocalFileSystem,
+    path::Path,
 };
 use url::Url;
 
 use crate::{
-    config::{ColdSettings, Secret},
+    config::{ObjectStoreSettings, Secret},
     error::{Error, Result},
+    tls::use_ring,
 };
 
 /// How often a request is sent again, within its time limit.
 const RETRIES: usize = 3;
 
-/// The client, and the prefix below which everything lies.
-pub(super) fn connect(settings: &ColdSettings, url: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
-    let parsed = Url::parse(url).map_err(|_| unusable("cold.url is not an address"))?;
+/// A client.
+pub(super) struct Connected {
+    pub store: Arc<dyn ObjectStore>,
+    /// Below which everything lies.
+    pub prefix: Path,
+    /// Of Cloud Storage: what it is spoken to with.
+    pub credentials: Option<GcpCredentialProvider>,
+}
+
+/// The client of the settings.
+pub(super) fn connect(settings: &ObjectStoreSettings, url: &str) -> Result<Connected> {
+    let section = settings.section;
+    let parsed = Url::parse(url).map_err(|_| unusable(section, "is not an address"))?;
     let prefix = || {
         Path::from_url_path(parsed.path())
-            .map_err(|_| unusable("cold.url has a path that is not one"))
+            .map_err(|_| unusable(section, "has a path that is not one"))
     };
     let bucket = parsed.host_str().unwrap_or_default();
     match parsed.scheme() {
-        "gs" => Ok((cloud_storage(settings, bucket)?, prefix()?)),
-        "s3" => Ok((s3(settings, bucket)?, prefix()?)),
+        "gs" => {
+            let store = cloud_storage(settings, bucket)?;
+            Ok(Connected {
+                credentials: Some(Arc::clone(store.credentials())),
+                store: Arc::new(store),
+                prefix: prefix()?,
+            })
+        }
+        "s3" => Ok(Connected {
+            store: s3(settings, bucket)?,
+            prefix: prefix()?,
+            credentials: None,
+        }),
         _ => {
             let folder = parsed
                 .to_file_path()
-                .map_err(|()| unusable("cold.url names no folder"))?;
+                .map_err(|()| unusable(section, "names no folder"))?;
             // On the disk before it is answered: what is archived is deleted from the database.
             let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| {
-                unusable("the folder of cold.url is not there: make it, or mount it")
-                    .with_source(error)
+                unusable(
+                    section,
+                    "names a folder that is not there: make it, or mount it",
+                )
+                .with_source(error)
             })?;
-            Ok((Arc::new(store.with_fsync(true)), Path::default()))
+            Ok(Connected {
+                store: Arc::new(store.with_fsync(true)),
+                prefix: Path::default(),
+                credentials: None,
+            })
         }
     }
 }
 
-fn cloud_storage(settings: &ColdSettings, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+fn cloud_storage(settings: &ObjectStoreSettings, bucket: &str) -> Result<GoogleCloudStorage> {
     use_ring();
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
@@ -55,11 +87,10 @@ fn cloud_storage(settings: &ColdSettings, bucket: &str) -> Result<Arc<dyn Object
     }
     builder
         .build()
-        .map(|store| Arc::new(store) as _)
-        .map_err(refused)
+        .map_err(|error| refused(settings.section, error))
 }
 
-fn s3(settings: &ColdSettings, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+fn s3(settings: &ObjectStoreSettings, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
     use_ring();
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
@@ -81,10 +112,10 @@ fn s3(settings: &ColdSettings, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
     builder
         .build()
         .map(|store| Arc::new(store) as _)
-        .map_err(refused)
+        .map_err(|error| refused(settings.section, error))
 }
 
-fn client(settings: &ColdSettings) -> ClientOptions {
+fn client(settings: &ObjectStoreSettings) -> ClientOptions {
     let timeout = Duration::from_secs(settings.timeout_seconds);
     ClientOptions::new()
         .with_allow_http(settings.allow_http)
@@ -92,7 +123,7 @@ fn client(settings: &ColdSettings) -> ClientOptions {
         .with_connect_timeout(timeout.min(Duration::from_secs(5)))
 }
 
-fn retries(settings: &ColdSettings) -> RetryConfig {
+fn retries(settings: &ObjectStoreSettings) -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(100),
@@ -104,21 +135,16 @@ fn retries(settings: &ColdSettings) -> RetryConfig {
     }
 }
 
-/// The HTTP client of this build brings no cryptography of its own, and cannot be made before the process has chosen one;
-/// another part of it may have done that before.
-pub fn use_ring() {
-    // Refused where there is one: then there is one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+fn unusable(section: &str, why: &str) -> Error {
+    Error::invalid("invalid_config", format!("{section}.url {why}"))
 }
 
-fn unusable(message: &'static str) -> Error {
-    Error::invalid("invalid_config", message)
-}
-
-fn refused(error: object_store::Error) -> Error {
+fn refused(section: &str, error: object_store::Error) -> Error {
     Error::invalid(
         "invalid_config",
-        "the object store's client cannot be made from the settings in the section cold",
+        format!(
+            "the object store's client cannot be made from the settings in the section {section}"
+        ),
     )
     .with_source(error)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use object_store::path::Path;
 use uuid::Uuid;
 
@@ -23,6 +23,92 @@ pub enum ObjectKey {
     Archive(ArchiveKey),
     /// The manifest beside it.
     Manifest(ArchiveKey),
+}
+
+/// What names an object: its text is the path below the store's prefix.
+pub trait Key: Copy + fmt::Display + Send + Sync + 'static {}
+
+impl Key for ObjectKey {}
+impl Key for BackupKey {}
+
+/// Where an object lies below a prefix.
+pub(super) fn below(key: impl Key, prefix: &Path) -> Path {
+    let path = key.to_string();
+    path.split('/').fold(prefix.clone(), Path::join)
+}
+
+/// An object of a backup.
+///
+/// ```text
+/// backups/YYYYMMDDTHHMMSSZ-<the run's id, 32 digits>.dump.age    the dump: pg_dump's custom format, zstd, age
+/// backups/YYYYMMDDTHHMMSSZ-<the run's id, 32 digits>.json        its manifest, written last
+/// ```
+///
+/// Names sort by the time that the run began at. A run that is repeated has another id: nothing is ever written twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackupKey {
+    /// When the run began, to the second.
+    pub started_at: DateTime<Utc>,
+    /// The run's id.
+    pub id: Uuid,
+    /// Whether it is the manifest.
+    pub is_manifest: bool,
+}
+
+impl BackupKey {
+    /// Below which backups lie.
+    pub(super) const FOLDER: &'static str = "backups";
+
+    /// The form of the time.
+    const TIME: &'static str = "%Y%m%dT%H%M%SZ";
+
+    /// The key of a run's dump.
+    pub fn dump(started_at: DateTime<Utc>, id: Uuid) -> Self {
+        Self {
+            started_at: DateTime::from_timestamp(started_at.timestamp(), 0).unwrap_or(started_at),
+            id,
+            is_manifest: false,
+        }
+    }
+
+    /// The manifest that stands, or is, beside it.
+    pub const fn manifest(self) -> Self {
+        Self {
+            is_manifest: true,
+            ..self
+        }
+    }
+
+    /// The dump that it is, or is about.
+    pub const fn object(self) -> Self {
+        Self {
+            is_manifest: false,
+            ..self
+        }
+    }
+
+    /// The key of a path below the store's prefix; `None` for what is none of ours.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (name, extension) = path.strip_prefix("backups/")?.split_once('.')?;
+        let (time, id) = name.split_once('-')?;
+        let key = Self {
+            started_at: NaiveDateTime::parse_from_str(time, Self::TIME)
+                .ok()?
+                .and_utc(),
+            id: Uuid::try_parse(id).ok()?,
+            is_manifest: extension == "json",
+        };
+        // One spelling only.
+        (key.to_string() == path).then_some(key)
+    }
+}
+
+impl fmt::Display for BackupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.started_at.format(Self::TIME);
+        let extension = if self.is_manifest { "json" } else { "dump.age" };
+        write!(f, "backups/{time}-{}.{extension}", self.id.simple())
+    }
 }
 
 /// Which archive.
@@ -92,12 +178,6 @@ impl ObjectKey {
         // One spelling only: whatever else would be read as a key is not one.
         (parts.next().is_none() && key.to_string() == path).then_some(key)
     }
-
-    /// Where it lies below a prefix.
-    pub(super) fn below(self, prefix: &Path) -> Path {
-        let path = self.to_string();
-        path.split('/').fold(prefix.clone(), Path::join)
-    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -124,6 +204,34 @@ impl fmt::Display for ObjectKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backup_key_is_read_back_from_its_path_and_nothing_else_is_one() {
+        let started_at = DateTime::from_timestamp(1_790_000_000, 999_999_999).unwrap();
+        let key = BackupKey::dump(started_at, Uuid::from_u128(77));
+        for key in [key, key.manifest()] {
+            assert_eq!(BackupKey::parse(&key.to_string()), Some(key));
+            assert_eq!(
+                key.object(),
+                BackupKey::dump(started_at, Uuid::from_u128(77))
+            );
+        }
+        let good = "backups/20260921T141320Z-0000000000000000000000000000004d.dump.age";
+        assert_eq!(key.to_string(), good);
+        for bad in [
+            "",
+            "backups/",
+            "backup/20260921T141320Z-0000000000000000000000000000004d.dump.age",
+            "backups/20260921T141320Z-0000000000000000000000000000004D.dump.age",
+            "backups/20260921T141320-0000000000000000000000000000004d.dump.age",
+            "backups/20261321T133320Z-0000000000000000000000000000004d.dump.age",
+            "backups/20260921T141320Z-0000000000000000000000000000004d.dump",
+            "backups/20260921T141320Z-0000000000000000000000000000004d.dump.age/x",
+            "x/backups/20260921T141320Z-0000000000000000000000000000004d.json",
+        ] {
+            assert_eq!(BackupKey::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_key_is_read_back_from_its_path_and_nothing_else_is_one() {

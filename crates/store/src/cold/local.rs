@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 
 use url::Url;
 
-use super::{ObjectKey, fetched::blocking};
+use super::{fetched::blocking, key::Key};
 use crate::error::{Error, Result};
 
 /// The folder of an address, where it is one of a folder.
@@ -15,7 +15,7 @@ pub(super) fn folder_of(url: &str) -> Option<PathBuf> {
 }
 
 /// Removes what was gathered of an object: files beside it with its name, `#` and a number.
-pub(super) async fn remove_unfinished(folder: Arc<PathBuf>, key: ObjectKey) -> Result<()> {
+pub(super) async fn remove_unfinished(folder: Arc<PathBuf>, key: impl Key) -> Result<()> {
     blocking(move || {
         remove(&folder.join(key.to_string())).map_err(|error| {
             Error::unavailable(

@@ -9,7 +9,10 @@ use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, path::Path,
 };
 
-use super::ObjectKey;
+use super::{
+    ObjectKey,
+    key::{Key, below},
+};
 use crate::error::{Error, Result};
 
 /// The store.
@@ -45,7 +48,7 @@ impl Remote {
     /// A request, bounded in time. The client's own limits end it first; a store that answers in drops is ended here.
     pub async fn timed<T>(
         &self,
-        key: ObjectKey,
+        key: impl Key,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T> {
         match tokio::time::timeout(self.timeout, request).await {
@@ -54,23 +57,23 @@ impl Remote {
         }
     }
 
-    fn path(&self, key: ObjectKey) -> Path {
-        key.below(&self.prefix)
+    fn path(&self, key: impl Key) -> Path {
+        below(key, &self.prefix)
     }
 
-    pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<()> {
+    pub async fn put(&self, key: impl Key, bytes: Bytes) -> Result<()> {
         let path = self.path(key);
         self.timed(key, self.store.put(&path, bytes.into())).await?;
         Ok(())
     }
 
-    pub async fn begin_multipart(&self, key: ObjectKey) -> Result<Box<dyn MultipartUpload>> {
+    pub async fn begin_multipart(&self, key: impl Key) -> Result<Box<dyn MultipartUpload>> {
         self.timed(key, self.store.put_multipart(&self.path(key)))
             .await
     }
 
     /// Some bytes of an object, and the size of all of it. `None` where the range begins behind its end.
-    pub async fn get_range(&self, key: ObjectKey, range: Range<u64>) -> Result<(Bytes, u64)> {
+    pub async fn get_range(&self, key: impl Key, range: Range<u64>) -> Result<(Bytes, u64)> {
         let path = self.path(key);
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
@@ -85,7 +88,7 @@ impl Remote {
     }
 
     /// A whole object of at most so many bytes.
-    pub async fn get_small(&self, key: ObjectKey, most: u64) -> Result<Bytes> {
+    pub async fn get_small(&self, key: impl Key, most: u64) -> Result<Bytes> {
         let path = self.path(key);
         let (size, bytes) = self
             .timed(key, async {
@@ -107,11 +110,16 @@ impl Remote {
     }
 
     /// The size of an object; `None` where there is none.
-    pub async fn size(&self, key: ObjectKey) -> Result<Option<u64>> {
+    pub async fn size(&self, key: impl Key) -> Result<Option<u64>> {
+        Ok(self.head(key).await?.map(|(size, _)| size))
+    }
+
+    /// The size of an object, and when it was written; `None` where there is none.
+    pub async fn head(&self, key: impl Key) -> Result<Option<(u64, DateTime<Utc>)>> {
         let path = self.path(key);
         self.timed(key, async {
             match self.store.head(&path).await {
-                Ok(meta) => Ok(Some(meta.size)),
+                Ok(meta) => Ok(Some((meta.size, meta.last_modified))),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
@@ -120,7 +128,7 @@ impl Remote {
     }
 
     /// Deletes an object; one that is not there is deleted.
-    pub async fn delete(&self, key: ObjectKey) -> Result<()> {
+    pub async fn delete(&self, key: impl Key) -> Result<()> {
         let path = self.path(key);
         self.timed(key, async {
             match self.store.delete(&path).await {
@@ -133,7 +141,16 @@ impl Remote {
 
     /// All that lies below the prefix. Each page of the listing has the time limit.
     pub fn list(&self) -> BoxStream<'static, Result<Listed>> {
-        let prefix = (!self.prefix.as_ref().is_empty()).then(|| self.prefix.clone());
+        self.list_below(&self.prefix.clone())
+    }
+
+    /// The same of one folder of it.
+    pub fn list_folder(&self, folder: &str) -> BoxStream<'static, Result<Listed>> {
+        self.list_below(&self.prefix.clone().join(folder))
+    }
+
+    fn list_below(&self, prefix: &Path) -> BoxStream<'static, Result<Listed>> {
+        let prefix = (!prefix.as_ref().is_empty()).then(|| prefix.clone());
         let listing = self.store.list(prefix.as_ref());
         let this = self.clone();
         futures_util::stream::unfold(Some(listing), move |listing| {
@@ -180,7 +197,7 @@ impl Remote {
         )
     }
 
-    fn error(&self, key: ObjectKey, error: object_store::Error) -> Error {
+    fn error(&self, key: impl Key, error: object_store::Error) -> Error {
         self.error_about(&key.to_string(), error)
     }
 

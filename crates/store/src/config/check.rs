@@ -1,11 +1,13 @@
 //! What values may not be, alone and together. Every refusal names its keys.
 
+mod alert;
+
 use tracing::Level;
 
 use super::{
-    BackfillSettings, CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings,
-    LogSettings, MetricsSettings, RedisSettings, RetentionSettings, ScheduleSettings,
-    ServerSettings,
+    BackfillSettings, BackupSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings,
+    LogSettings, MetricsSettings, ObjectStoreSettings, RedisSettings, RetentionSettings,
+    ScheduleSettings, Secret, ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -36,6 +38,7 @@ impl Config {
             .chain(self.metrics.rules())
             .chain(self.cache.rules())
             .chain(self.retention.rules())
+            .chain(self.backup.rules())
             .chain(self.schedule.rules())
             .chain(between_sections);
         for (broken, message) in rules {
@@ -43,17 +46,84 @@ impl Config {
         }
         self.redis.check()?;
         self.database.check_addresses()?;
-        self.cold.check()?;
+        ObjectStoreSettings::from(&self.cold).check()?;
+        ObjectStoreSettings::from(&self.backup_store).check()?;
+        ObjectStoreSettings::from(&self.backup_copy).check()?;
+        self.check_backup_stores()?;
+        self.alert.check()?;
         self.log.check()?;
         Ok(self)
     }
 }
 
-fn refuse_if(broken: bool, message: &'static str) -> Result<()> {
+pub(super) fn refuse_if(broken: bool, message: impl Into<String>) -> Result<()> {
     if broken {
-        Err(Error::invalid("invalid_config", message))
+        Err(Error::invalid("invalid_config", message.into()))
     } else {
         Ok(())
+    }
+}
+
+impl Config {
+    /// What backups need of each other.
+    fn check_backup_stores(&self) -> Result<()> {
+        let backup = &self.backup;
+        let has_keys = backup.recovery_recipient.is_some() && backup.drill_recipient.is_some();
+        // Whoever only restores, after everything else was lost, needs to know no more than where the backups are.
+        let makes_backups = self.backup_store.url.is_some() && self.database.backup_url.is_some();
+        refuse_if(
+            makes_backups && !has_keys,
+            "backup.recovery_recipient and backup.drill_recipient must be set where backup_store.url and database.backup_url are: `utxoiq-store backup keygen` makes a key",
+        )?;
+        refuse_if(
+            has_keys && backup.recovery_recipient == backup.drill_recipient,
+            "backup.recovery_recipient and backup.drill_recipient must be two keys: the one that is kept offline must not be held by the process that proves",
+        )?;
+        refuse_if(
+            self.backup_copy.url.is_some() && self.backup_store.url.is_none(),
+            "backup_copy.url needs backup_store.url: it is a second copy",
+        )?;
+        refuse_if(
+            self.backup_copy.url.is_some()
+                && self.backup_copy.url == self.backup_store.url
+                && self.backup_copy.endpoint == self.backup_store.endpoint,
+            "backup_copy.url must be another place than backup_store.url",
+        )
+    }
+}
+
+impl BackupSettings {
+    fn rules(&self) -> [Rule; 7] {
+        [
+            (
+                !(1..=366).contains(&self.keep_daily) || self.keep_weekly > 520,
+                "backup.keep_daily must be from 1 to 366, and backup.keep_weekly at most 520",
+            ),
+            (
+                !(1..=19).contains(&self.compression_level),
+                "backup.compression_level must be from 1 to 19",
+            ),
+            (
+                !(1..=16).contains(&self.jobs),
+                "backup.jobs must be from 1 to 16",
+            ),
+            (
+                !(10..=86_400).contains(&self.stall_seconds),
+                "backup.stall_seconds must be from 10 to 86400",
+            ),
+            (
+                !(10..=3_600).contains(&self.lease_seconds),
+                "backup.lease_seconds must be from 10 to 3600",
+            ),
+            (
+                !(1..=1_380).contains(&self.late_minutes),
+                "backup.late_minutes must be from 1 to 1380: the next one is due then",
+            ),
+            (
+                self.shrink_percent > 100,
+                "backup.shrink_percent must be at most 100",
+            ),
+        ]
     }
 }
 
@@ -99,7 +169,7 @@ impl MetricsSettings {
 
 impl RetentionSettings {
     fn rules(&self) -> [Rule; 6] {
-        let key = self.pseudonym_key.as_ref().map(super::Secret::expose);
+        let key = self.pseudonym_key.as_ref().map(Secret::expose);
         [
             (
                 key.is_some_and(|key| key.chars().count() < 32),
@@ -373,7 +443,7 @@ impl RedisSettings {
             !(1..=50).contains(&self.response_timeout_milliseconds),
             "redis.response_timeout_milliseconds must be from 1 to 50: a request may lose no more to a Redis that does not answer",
         )?;
-        let Some(url) = self.url.as_ref().map(super::Secret::expose) else {
+        let Some(url) = self.url.as_ref().map(Secret::expose) else {
             return Ok(());
         };
         refuse_if(
@@ -383,57 +453,6 @@ impl RedisSettings {
         refuse_if(
             !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) || url::Url::parse(url).is_err(),
             "redis.url must look like redis://:password@host:port/0 or unix:///path",
-        )
-    }
-}
-
-impl ColdSettings {
-    fn check(&self) -> Result<()> {
-        refuse_if(
-            !(1..=3_600).contains(&self.timeout_seconds),
-            "cold.timeout_seconds must be from 1 to 3600",
-        )?;
-        refuse_if(
-            self.access_key_id.is_some() != self.secret_access_key.is_some(),
-            "cold.access_key_id and cold.secret_access_key must both be set, or neither",
-        )?;
-        let Some(url) = &self.url else { return Ok(()) };
-        let parsed = url::Url::parse(url).ok();
-        let (scheme, host) = parsed
-            .as_ref()
-            .map_or(("", ""), |url| (url.scheme(), url.host_str().unwrap_or("")));
-        let is_place = match scheme {
-            "gs" | "s3" => !host.is_empty(),
-            "file" => host.is_empty(),
-            _ => false,
-        };
-        let has_more = parsed.as_ref().is_some_and(|url| {
-            url.query().is_some() || url.fragment().is_some() || !url.username().is_empty()
-        });
-        refuse_if(
-            !is_place || has_more,
-            "cold.url must look like gs://bucket/prefix, s3://bucket/prefix or file:///folder; keys have settings of their own",
-        )?;
-        refuse_if(
-            scheme != "s3" && (self.region.is_some() || self.access_key_id.is_some()),
-            "cold.region, cold.access_key_id and cold.secret_access_key are about s3:// only",
-        )?;
-        refuse_if(
-            scheme != "gs" && self.service_account_path.is_some(),
-            "cold.service_account_path is about gs:// only",
-        )?;
-        let Some(endpoint) = &self.endpoint else {
-            return Ok(());
-        };
-        refuse_if(
-            scheme == "file",
-            "cold.endpoint is about gs:// and s3:// only",
-        )?;
-        let is_allowed = endpoint.starts_with("https://")
-            || (self.allow_http && endpoint.starts_with("http://"));
-        refuse_if(
-            !is_allowed,
-            "cold.endpoint must begin with https://, or with http:// where cold.allow_http is true",
         )
     }
 }

@@ -248,6 +248,15 @@ mod tests {
                 "5000",
             ),
             ("UTXOIQ_STORE_LOG__LEVEL", "verbose"),
+            ("UTXOIQ_STORE_ALERT__REPEAT_MINUTES", "0"),
+            ("UTXOIQ_STORE_ALERT__REPEAT_MINUTES", "1441"),
+            ("UTXOIQ_STORE_ALERT__TIMEOUT_SECONDS", "0"),
+            ("UTXOIQ_STORE_ALERT__TIMEOUT_SECONDS", "61"),
+            ("UTXOIQ_STORE_ALERT__WEBHOOK_URL", "https://s3cret/"),
+            ("UTXOIQ_STORE_ALERT__SLACK_URL", "s3cret"),
+            ("UTXOIQ_STORE_ALERT__WATCH_HEARTBEAT_URL", "ftp://s3cret/"),
+            ("UTXOIQ_STORE_ALERT__SMTP_URL", "smtps://u:s3cret@h"),
+            ("UTXOIQ_STORE_ALERT__EMAIL_TO", "ops@example.com"),
             ("DATABASE_URL", "mysql://u:s3cret@h/d"),
             ("DATABASE_URL", "postgresql://u:s3cret@h/d?sslmode=require"),
             ("REDIS_URL", "redis://:s3cret@bad:port"),
@@ -272,6 +281,57 @@ mod tests {
             ],
         )
         .unwrap();
+    }
+
+    #[test]
+    fn mail_has_an_address_of_each_and_a_password_only_over_tls() {
+        let mail = |url: &str, from: &str, to: &str| {
+            let text =
+                format!("[alert]\nsmtp_url = \"{url}\"\nemail_from = \"{from}\"\nemail_to = {to}");
+            load(&text, &[]).map(|config| config.alert.email_to)
+        };
+        let (from, to) = (
+            "Alerts <a@example.com>",
+            "\"ops@example.com, b@example.com,,\"",
+        );
+        for url in [
+            "smtps://u:p@h:465",
+            "smtp://h:25",
+            "smtp://u:p@h?tls=required",
+            "smtp://u:p@127.0.0.1:25",
+            "smtp://u:p@[::1]",
+        ] {
+            let list = "[\"ops@example.com\", \"b@example.com\", \"ops@example.com\"]";
+            let addresses = mail(url, from, to).unwrap();
+            assert_eq!(addresses, mail(url, from, list).unwrap(), "{url}");
+            assert_eq!(addresses.unwrap().as_slice().len(), 2);
+        }
+        for url in [
+            "smtp://u:p@h",
+            "smtp://u:p@h?tls=opportunistic",
+            "smtps://u@h",
+            "smtps://",
+            "http://h",
+            "h:25",
+        ] {
+            assert!(mail(url, from, to).is_err(), "{url}");
+        }
+        let many = |count: usize| {
+            let all: Vec<String> = (0..count)
+                .map(|n| format!("\"a{n}@example.com\""))
+                .collect();
+            format!("[{}]", all.join(","))
+        };
+        for (to, good) in [
+            (many(0), false),
+            (many(1), true),
+            (many(20), true),
+            (many(21), false),
+            ("\"nobody\"".to_owned(), false),
+        ] {
+            assert_eq!(mail("smtp://h", from, &to).is_ok(), good, "{to}");
+        }
+        assert!(mail("smtp://h", "nobody", "\"a@example.com\"").is_err());
     }
 
     #[test]

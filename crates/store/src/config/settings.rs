@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Secret, Setting};
+use super::{Addresses, Secret, Setting};
 use crate::error::{Error, Result};
 
 /// How log lines look.
@@ -15,6 +15,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, for log collectors.
     Json,
+}
+
+/// How often the newest backup is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProofCadence {
+    /// Once a week.
+    Weekly,
+    /// Once a day.
+    Daily,
 }
 
 /// Makes the structs, and the list of settings, from one declaration: `key: type = default as TOML`. A setting
@@ -109,6 +119,14 @@ settings! {
         /// The connection string of the role that archives and deletes (utxoiq_retention), which no other one can. Where it is
         /// not set, this process can neither run retention nor place a hold, restore or erase.
         retention_url: Option<Secret>,
+        /// The connection string of the role that is backed up with (utxoiq_backup), which may read everything. Where it is not
+        /// set, this process can make no backup.
+        backup_url: Option<Secret>,
+        /// The connection string of the role that test restores are made with (utxoiq_drill), to any database of the server to
+        /// restore on: the scratch database is made beside it. Where it is not set, this process can prove no backup.
+        drill_url: Option<Secret>,
+        /// The region the database is in (europe-west1, say). Backups may not lie in it (C8.4).
+        region: Option<String>,
         /// Connections kept open (C6.1).
         pool_min: usize = "5",
         /// The most connections (C6.1).
@@ -271,6 +289,110 @@ settings! {
         pseudonym_key: Option<Secret>,
         /// How long retention waits for a running backup before it fails and is tried again.
         wait_for_backup_seconds: u32 = "14400",
+    }
+    /// Backups (C8). Where they lie is backup_store.
+    backup: BackupSettings {
+        /// The public key (age1…) of the recovery key, which is kept offline: `backup keygen` makes a pair.
+        recovery_recipient: Option<String>,
+        /// The public key (age1…) of the drill key, which only the process that proves backups holds.
+        drill_recipient: Option<String>,
+        /// The drill key (AGE-SECRET-KEY-1…). Where it is not set, this process can prove no backup; in production only the job that
+        /// proves has it.
+        drill_identity: Option<Secret>,
+        /// How many daily backups are kept (C8.2): the newest of each of so many days.
+        keep_daily: u32 = "7",
+        /// How many weekly backups are kept (C8.2): the newest of each of so many weeks that are over.
+        keep_weekly: u32 = "4",
+        /// How often the newest backup is restored and compared (C8.3): weekly or daily.
+        prove: ProofCadence = "\"weekly\"",
+        /// The level of zstd, 1 to 19: 8 is smaller than pg_dump's own compression, and not slower.
+        compression_level: i32 = "8",
+        /// How many connections compute fingerprints, and how many jobs restore.
+        jobs: usize = "2",
+        /// The folder of pg_dump and pg_restore; where it is not set, they are looked for in the usual places.
+        tools_dir: Option<String>,
+        /// The folder on whose disk a restore unpacks its dump, in a file without a name; the system's temporary one where it is not
+        /// set.
+        scratch_dir: Option<String>,
+        /// A backup or restore that has not moved for so long has failed.
+        stall_seconds: u64 = "600",
+        /// How long a run may give no sign of life before it counts as dead.
+        lease_seconds: u32 = "60",
+        /// A backup that has not been verified so long after its time is late, and is alerted.
+        late_minutes: u32 = "180",
+        /// A backup that has less than so much of the previous one's rows or bytes has shrunk, and is alerted.
+        shrink_percent: u32 = "50",
+    }
+    /// The object store of the backups, in another region than the database (C8.4).
+    backup_store: BackupStoreSettings {
+        /// Where backups lie: gs://bucket/prefix (Cloud Storage), s3://bucket/prefix, or file:///folder, which must be there. Without it
+        /// there are no backups.
+        url: Option<String>,
+        /// Where that bucket is: a region (europe-west4), a multi-region (EU) or two regions (us-central1+us-east1). Cloud Storage
+        /// is asked; others are believed. It may not be the database's region (C8.4).
+        location: Option<String>,
+        /// The address of the object store, where it is not its provider's own: an S3-compatible one or an emulator.
+        endpoint: Option<String>,
+        /// Whether the object store may be spoken to without TLS.
+        allow_http: bool = "false",
+        /// The region of an S3 bucket.
+        region: Option<String>,
+        /// The id of the access key of an S3 bucket; none: the platform's own identity.
+        access_key_id: Option<Secret>,
+        /// The secret of that access key.
+        secret_access_key: Option<Secret>,
+        /// The file with a service account's key for Cloud Storage; none: the platform's own identity.
+        service_account_path: Option<String>,
+        /// How long one request to the object store may take, with all its retries; a part of a backup is one.
+        timeout_seconds: u64 = "120",
+    }
+    /// A second object store, to which every backup is copied.
+    backup_copy: BackupCopySettings {
+        /// Where second copies lie: gs://bucket/prefix (Cloud Storage), s3://bucket/prefix, or file:///folder, which must be there.
+        url: Option<String>,
+        /// Where that bucket is: a region (europe-west4), a multi-region (EU) or two regions (us-central1+us-east1). Cloud Storage
+        /// is asked; others are believed. It may not be the database's region (C8.4).
+        location: Option<String>,
+        /// The address of the object store, where it is not its provider's own: an S3-compatible one or an emulator.
+        endpoint: Option<String>,
+        /// Whether the object store may be spoken to without TLS.
+        allow_http: bool = "false",
+        /// The region of an S3 bucket.
+        region: Option<String>,
+        /// The id of the access key of an S3 bucket; none: the platform's own identity.
+        access_key_id: Option<Secret>,
+        /// The secret of that access key.
+        secret_access_key: Option<Secret>,
+        /// The file with a service account's key for Cloud Storage; none: the platform's own identity.
+        service_account_path: Option<String>,
+        /// How long one request to the object store may take, with all its retries; a part of a backup is one.
+        timeout_seconds: u64 = "120",
+    }
+    /// Whom alerts are sent to. They are always logged, too. Addresses are secrets: whoever has one can send to it.
+    alert: AlertSettings {
+        /// A webhook of your own, http:// or https://, which gets each notice as JSON.
+        webhook_url: Option<Secret>,
+        /// The key with which these are signed, at least 16 characters: the header Utxoiq-Signature.
+        webhook_secret: Option<Secret>,
+        /// An incoming webhook of Slack.
+        slack_url: Option<Secret>,
+        /// Prometheus's Alertmanager, without its path: http://alertmanager:9093.
+        alertmanager_url: Option<Secret>,
+        /// The mail server: smtps://user:password@host:465, or smtp://host:25 without TLS; with ?tls=required it begins without.
+        smtp_url: Option<Secret>,
+        /// Whom mails are from.
+        email_from: Option<String>,
+        /// Whom mails are to: one address, several with commas between them, or a list. Each gets a mail of its own.
+        email_to: Option<Addresses>,
+        /// How often what is wrong is told again until it is acknowledged or over (C8.5).
+        repeat_minutes: u32 = "60",
+        /// How long a receiver has to answer; then it is tried again later.
+        timeout_seconds: u64 = "10",
+        /// What is told when a backup begins, succeeds and fails, in the form of healthchecks.io: it raises the alarm when it
+        /// hears nothing.
+        backup_heartbeat_url: Option<Secret>,
+        /// The same for the process that watches: told every minute that it is there.
+        watch_heartbeat_url: Option<Secret>,
     }
     /// The durable schedule.
     schedule: ScheduleSettings {

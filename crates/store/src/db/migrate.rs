@@ -134,6 +134,12 @@ impl Migrator {
     }
 }
 
+/// The SQL for the lines of everything that a migration decides, and of partitions and the migrations' own tables too: what a
+/// restored database must have, whatever made it. They depend on the session's `search_path`; the caller sorts them.
+pub fn whole_catalogue() -> String {
+    catalogue::whole()
+}
+
 /// The database's catalogue as sorted lines: what `status` compares. Changes nothing.
 pub async fn catalogue(url: &str) -> Result<Vec<String>> {
     let session = session::Session::open_to_read(url).await?;

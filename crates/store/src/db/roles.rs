@@ -47,6 +47,13 @@ pub fn sql(database: &str) -> String {
     include_str!("roles/roles.sql").replace("{database}", &quoted)
 }
 
+/// The part of [`sql`] that is about one database, in which it is to be run: by its owner, where the roles are there already.
+pub fn sql_of_database() -> &'static str {
+    let script = include_str!("roles/roles.sql");
+    let from = script.find("do $grants$").unwrap_or_default();
+    script[from..].trim_end().trim_end_matches("commit;")
+}
+
 /// Makes the roles, and their rights on the database that `admin_url` names.
 pub async fn init(admin_url: &str) -> Result<()> {
     let connection = Dedicated::open(admin_url, "utxoiq-store init").await?;
@@ -115,5 +122,12 @@ mod tests {
         assert!(sql.contains("current_database() <> 'o''brien'"));
         assert!(!sql.contains("{database}"));
         assert!(!sql.to_lowercase().contains("password '"));
+    }
+
+    #[test]
+    fn the_part_about_one_database_is_one_statement() {
+        let sql = sql_of_database().trim();
+        assert!(sql.starts_with("do $grants$\n") && sql.ends_with("\n$grants$;"));
+        assert_eq!(sql.matches("$grants$").count(), 2);
     }
 }

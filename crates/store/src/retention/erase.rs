@@ -165,8 +165,18 @@ impl Retention<'_> {
         erased
     }
 
-    /// Whose pseudonym it is, of all who have rows in the database; none where it is nobody's.
+    /// Whose pseudonym it is, of all who are being erased or have rows in the database; none where it is nobody's.
     pub async fn user_of(&self, pseudonym: &str) -> Result<Option<String>> {
+        // Who is being erased has no rows there any more, and may have some in archives.
+        let connection = self.pool.get().await?;
+        let erasing = db::query(&connection, &queries::ERASURES, &[]).await?;
+        drop(connection);
+        for row in &erasing {
+            let user: String = row.try_get("user_id")?;
+            if self.pseudonym(&user)? == pseudonym {
+                return Ok(Some(user));
+            }
+        }
         let mut after = String::new();
         loop {
             let connection = self.pool.get().await?;

@@ -29,12 +29,18 @@ pub enum Scope {
     MetricsWrite,
     /// Read, verify and export the audit log.
     AuditRead,
+    /// Read alerts, and what their receivers were told.
+    AlertsRead,
+    /// Take an alert, which ends its repeats.
+    AlertsAcknowledge,
     /// Read what retention did and would do, its archives and its holds.
     RetentionRead,
     /// Run the retention policies.
     RetentionRun,
     /// Place and release legal holds.
     RetentionHold,
+    /// Read what was backed up, read back and proved.
+    BackupsRead,
     /// Run due scheduled tasks, or one on demand.
     ScheduleRun,
     /// Read the connection pool's figures.
@@ -48,7 +54,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::BackfillRead,
         Self::BackfillWrite,
         Self::FeedbackRead,
@@ -59,9 +65,12 @@ impl Scope {
         Self::MetricsRead,
         Self::MetricsWrite,
         Self::AuditRead,
+        Self::AlertsRead,
+        Self::AlertsAcknowledge,
         Self::RetentionRead,
         Self::RetentionRun,
         Self::RetentionHold,
+        Self::BackupsRead,
         Self::ScheduleRun,
         Self::PoolRead,
         Self::Admin,
@@ -81,9 +90,12 @@ impl Scope {
             Self::MetricsRead => "metrics:read",
             Self::MetricsWrite => "metrics:write",
             Self::AuditRead => "audit:read",
+            Self::AlertsRead => "alerts:read",
+            Self::AlertsAcknowledge => "alerts:acknowledge",
             Self::RetentionRead => "retention:read",
             Self::RetentionRun => "retention:run",
             Self::RetentionHold => "retention:hold",
+            Self::BackupsRead => "backups:read",
             Self::ScheduleRun => "schedule:run",
             Self::PoolRead => "pool:read",
             Self::Admin => "admin",

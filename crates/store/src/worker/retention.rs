@@ -9,9 +9,6 @@ use crate::{
     schedule::{self, Cadence, Task, TaskContext},
 };
 
-/// The task that backs up: retention waits for it, so that what a backup holds is not halfway out of the database.
-const BACKUP: &str = "make_backup";
-
 /// How often it is looked whether the backup has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -61,7 +58,10 @@ async fn wait_for_backup(store: &Store, context: &TaskContext) -> Result<()> {
     let give_up = context.clock.now() + chrono::TimeDelta::seconds(wait);
     loop {
         let now = context.clock.now();
-        if !schedule::is_running(store.pool(), BACKUP, now).await? {
+        // The schedule's, and one that somebody asked for.
+        if !schedule::is_running(store.pool(), super::backup::MAKE, now).await?
+            && !store.backups().is_running(now).await?
+        {
             return Ok(());
         }
         if now >= give_up {

@@ -4,7 +4,7 @@ mod cache;
 mod clients;
 mod faults;
 mod memory;
-mod python;
+pub mod python;
 mod samples;
 mod support;
 mod written;

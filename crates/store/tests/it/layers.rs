@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// The rows, from bottom to top. Modules of one row do not use each other.
 const ROWS: &[&[&str]] = &[
-    &["clock", "error", "config"],
+    &["clock", "error", "config", "tls"],
     &["db"],
     &["cache", "cold", "alert", "schedule", "audit", "token"],
     &["backfill", "feedback", "metrics"],

@@ -16,8 +16,10 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod alert;
 mod audit;
 mod backfill;
+mod backup;
 mod cache;
 mod cold;
 mod feedback;

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
-    audit, backfill, cache,
+    alert, audit, backfill, backup, cache,
     db::{Statement, migrate},
     feedback, metrics, retention, schedule, token,
 };
@@ -67,6 +67,7 @@ async fn every_statement_takes_and_gives_what_it_declares() {
 
 fn all() -> Vec<&'static Statement> {
     [
+        alert::queries::ALL,
         audit::queries::ALL,
         backfill::queries::ALL,
         cache::outbox::ALL,
@@ -74,6 +75,7 @@ fn all() -> Vec<&'static Statement> {
         feedback::queries::READ,
         metrics::queries::ALL,
         migrate::STATEMENTS,
+        backup::queries::ALL,
         retention::queries::ALL,
         schedule::queries::ALL,
         token::queries::ALL,

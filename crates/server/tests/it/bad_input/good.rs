@@ -66,6 +66,8 @@ pub struct Jobs {
     insight: String,
     /// A legal hold.
     hold: String,
+    /// An open alert.
+    alert: String,
 }
 
 /// For whom feedback is given.
@@ -110,6 +112,12 @@ impl Jobs {
              values ('{hold}', 'day', 'metrics', '2026-01-01', '2026-01-01', 'for these tests', 'test', '2026-01-01')"
         );
         admin.batch_execute(&held).await.unwrap();
+        let alert = Uuid::new_v4().to_string();
+        let opened = format!(
+            "insert into alerts (id, key, source, severity, title, detail, runbook, labels, opened_at, seen_at)
+             values ('{alert}', '{kind}', 'test', 'warning', 'it is wrong', '', '', '{{}}', '2026-01-01', '2026-01-01')"
+        );
+        admin.batch_execute(&opened).await.unwrap();
         let script = format!("{kind} 1/2 %");
         let first = i64::try_from(index).unwrap() * 1_000;
         let script_start = json!({"job_id": script, "start_block": first, "end_block": first + 99});
@@ -136,6 +144,7 @@ impl Jobs {
             script,
             insight,
             hold,
+            alert,
         }
     }
 
@@ -190,21 +199,25 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/feedback/") {
         return feedback(method, call, jobs);
     }
-    if method == "get"
-        && let Some(good) = metrics_read(path)
-    {
-        return Some(good);
-    }
-    if method == "post"
-        && let Some(good) = metrics(path)
-    {
-        return Some(good);
+    let of_metrics = match method {
+        "get" => metrics_read(path),
+        _ => metrics(path).filter(|_| method == "post"),
+    };
+    if of_metrics.is_some() {
+        return of_metrics;
     }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/archives") {
         return archives(call);
     }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/retention") {
         return retention(method, call, jobs);
+    }
+    if path == "/api/v1/monitoring/backups" {
+        // The same conditions as a list of alerts.
+        return alerts("", jobs);
+    }
+    if let Some(call) = path.strip_prefix("/api/v1/monitoring/alerts") {
+        return alerts(call, jobs);
     }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/audit") {
         return audit(call);
@@ -489,6 +502,25 @@ fn feedback(method: &str, call: &str, jobs: &Jobs) -> Option<Good> {
             &[],
         ),
         ("get", "export") => query(&[&[("format", "ndjson")], &conditions[..]].concat(), &[]),
+        _ => return None,
+    })
+}
+
+fn alerts(call: &str, jobs: &Jobs) -> Option<Good> {
+    Some(match call {
+        "" => Good {
+            query: vec![
+                ("state", "all".into()),
+                ("limit", "5".into()),
+                ("offset", "0".into()),
+            ],
+            ..Good::default()
+        },
+        "/{alert_id}/acknowledge" => Good {
+            path: vec![jobs.alert.clone()],
+            body: json!({ "note": "on it" }),
+            ..Good::default()
+        },
         _ => return None,
     })
 }

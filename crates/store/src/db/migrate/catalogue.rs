@@ -8,6 +8,31 @@ use crate::error::Result;
 
 const QUERY: &str = include_str!("catalogue.sql");
 
+/// What the query leaves out of the relations because no migration decides it.
+const DECIDED: [&str; 3] = [
+    "\n      and not c.relispartition",
+    "\n      and not (n.nspname = 'public' and c.relname ~ '^schema_migrations')",
+    "
+      and not exists (
+          select from pg_class parent
+          where parent.relkind = 'p' and parent.relnamespace = c.relnamespace
+            and starts_with(c.relname, parent.relname || '_')
+            and substr(c.relname, length(parent.relname) + 2) ~ '^[0-9]'
+      )",
+];
+
+/// The query for the lines of all relations, and of what partitions hold.
+pub(super) fn whole() -> String {
+    DECIDED
+        .iter()
+        .fold(QUERY.to_owned(), |sql, left_out| sql.replacen(left_out, "", 1))
+        + "
+union all
+select format('partition %s of %s %s', c.oid::regclass, i.inhparent::regclass, pg_get_expr(c.relpartbound, c.oid))
+from pg_class c join pg_inherits i on i.inhrelid = c.oid
+where c.relispartition and c.relkind in ('r', 'p')"
+}
+
 /// One line of difference between two catalogues.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Drift {
@@ -64,6 +89,13 @@ fn text(drift: &Drift) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_is_left_out_of_the_query_is_found_in_it() {
+        for left_out in DECIDED {
+            assert_eq!(QUERY.matches(left_out).count(), 1, "{left_out}");
+        }
+    }
 
     #[test]
     fn a_changed_line_is_shown_as_gone_and_new_side_by_side() {

@@ -7,7 +7,7 @@
 --   utxoiq_app        serves; migrations grant it what it needs, table by table
 --   utxoiq_retention  archives and deletes, only through functions that check again
 --   utxoiq_backup     reads everything
---   utxoiq_drill      makes scratch databases; becomes the owner by SET ROLE to restore into them
+--   utxoiq_drill      makes scratch databases and restores into them, with the rights of both owners, as pg_restore needs
 --
 -- Run it as a superuser, or as a role with CREATEROLE and CREATEDB that owns the database.
 begin;
@@ -37,7 +37,7 @@ begin
             ('utxoiq_app',       true,  true,  false),
             ('utxoiq_retention', true,  true,  false),
             ('utxoiq_backup',    true,  true,  false),
-            ('utxoiq_drill',     true,  false, true)
+            ('utxoiq_drill',     true,  true,  true)
         ) as roles (name, login, inherit, createdb)
         left join pg_roles on rolname = name
         where (rolcanlogin, rolinherit, rolcreatedb) is distinct from (login, inherit, createdb)
@@ -48,19 +48,21 @@ begin
                        case when wanted.createdb then 'createdb' else 'nocreatedb' end);
     end loop;
 
-    -- Members become what they are a member of by SET ROLE, and have none of its rights before. No function of the
-    -- owner's can do that: SET ROLE is refused in a SECURITY DEFINER function.
+    -- Members become what they are a member of by SET ROLE, and have none of its rights before (the drill's role excepted).
+    -- No function of the owner's can do that: SET ROLE is refused in a SECURITY DEFINER function.
     for wanted in
-        select name, whole
+        select name, whole, inherits
         from (values
-            ('utxoiq_migrator', 'utxoiq_owner'),
-            ('utxoiq_drill',    'utxoiq_owner'),
-            ('utxoiq_owner',    'utxoiq_audit')
-        ) as members (name, whole)
-        where not pg_has_role(name, whole, 'member') or pg_has_role(name, whole, 'usage')
+            ('utxoiq_migrator', 'utxoiq_owner', false),
+            ('utxoiq_owner',    'utxoiq_audit', false),
+            -- pg_restore gives a table to its owner before it copies the rows in.
+            ('utxoiq_drill',    'utxoiq_owner', true),
+            ('utxoiq_drill',    'utxoiq_audit', true)
+        ) as members (name, whole, inherits)
+        where not pg_has_role(name, whole, 'member') or pg_has_role(name, whole, 'usage') <> inherits
     loop
         execute format('grant %I to %I', wanted.whole, wanted.name)
-            || case when by_membership then ' with inherit false, set true' else '' end;
+            || case when by_membership then format(' with inherit %s, set true', wanted.inherits::text) else '' end;
     end loop;
 
     -- Whoever runs this, unless it is a superuser, must be able to act as the owner below.
