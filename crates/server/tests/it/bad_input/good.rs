@@ -212,11 +212,9 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/retention") {
         return retention(method, call, jobs);
     }
-    if path == "/api/v1/monitoring/backups" {
-        // The same conditions as a list of alerts.
-        return alerts("", jobs);
-    }
-    if let Some(call) = path.strip_prefix("/api/v1/monitoring/alerts") {
+    // A list of backups has the conditions of a list of alerts.
+    let list = path.strip_prefix("/api/v1/monitoring/backups");
+    if let Some(call) = list.or_else(|| path.strip_prefix("/api/v1/monitoring/alerts")) {
         return alerts(call, jobs);
     }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/audit") {
