@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use age::x25519::Identity;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use serde_json::json;
@@ -123,32 +124,44 @@ impl Restore<'_> {
         let manifest = self.manifest(progress).await?;
         let identity = keys::identity(self.identity)?;
         let ready = Ready::check(at, &manifest).await?;
+        let restored = self.fill(at, &ready, &manifest, &identity, progress).await;
+        let restore_milliseconds = proof::milliseconds(began);
+        let compared = match restored {
+            Ok(()) => proof::compare(at, &manifest, self.settings.jobs, self.cold, progress).await,
+            Err(error) => Err(error),
+        };
+        // In any case: whoever tries again must not find this one's lock.
+        ready.close().await;
+        Ok(Restored {
+            comparison: compared?,
+            manifest,
+            restore_milliseconds,
+        })
+    }
+
+    /// Unpacks the dump and restores it.
+    async fn fill(
+        &self,
+        at: &Target,
+        ready: &Ready,
+        manifest: &Manifest,
+        identity: &Identity,
+        progress: &Progress,
+    ) -> Result<()> {
         let folder = self.folder();
         let tools = Tools::new(self.settings.tools_dir.as_ref().map(PathBuf::from));
-        let tool = tools
-            .for_restore(dumped_by(&manifest)?, ready.major)
-            .await?;
-        let dump = spool(self.bucket, &manifest, &identity, &folder, progress).await?;
-        ready.prepare(&manifest).await?;
+        let tool = tools.for_restore(dumped_by(manifest)?, ready.major).await?;
+        let dump = spool(self.bucket, manifest, identity, &folder, progress).await?;
+        ready.prepare(manifest).await?;
         let plan = pour::Plan {
             tool: &tool.path,
             at,
-            ready: &ready,
+            ready,
             folder: &folder,
             jobs: self.settings.jobs,
             stall: Duration::from_secs(self.settings.stall_seconds),
         };
-        pour(&plan, &dump, progress).await?;
-        drop(dump);
-        let restore_milliseconds = proof::milliseconds(began);
-        let comparison =
-            proof::compare(at, &manifest, self.settings.jobs, self.cold, progress).await?;
-        ready.close().await;
-        Ok(Restored {
-            manifest,
-            restore_milliseconds,
-            comparison,
-        })
+        pour(&plan, &dump, progress).await
     }
 
     fn folder(&self) -> PathBuf {

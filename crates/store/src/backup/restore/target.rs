@@ -1,6 +1,9 @@
 //! The database that is restored into: what it must be like, and what is done to it before and after.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::try_join_all;
 use tokio_postgres::error::SqlState;
@@ -15,6 +18,10 @@ use crate::{
     db::{Dedicated, roles},
     error::{Error, Result},
 };
+
+/// How often the place is tried for, and how long after each other.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A database that is being restored into. Nobody else restores into it as long as this is there.
 pub(super) struct Ready {
@@ -33,13 +40,7 @@ impl Ready {
     pub async fn check(at: &Target, manifest: &Manifest) -> Result<Self> {
         let connection = at.open("utxoiq-store restore watch").await?;
         connection.batch_execute(source::SETTINGS).await?;
-        let locked = connection.query_one(target::LOCK.sql, &[]).await?;
-        if !locked.try_get::<_, bool>("locked")? {
-            return Err(Error::conflict(
-                "restore_running",
-                "another restore goes on in this database",
-            ));
-        }
+        lock(&connection).await?;
         let all: Vec<&str> = [roles::OWNER, roles::AUDIT]
             .into_iter()
             .chain(roles::LOGIN)
@@ -130,6 +131,21 @@ impl Ready {
     pub async fn close(self) {
         self.connection.close().await;
     }
+}
+
+/// Takes the place of the one restore of this database. The session of one that has just ended may be there for a moment longer.
+async fn lock(connection: &Dedicated) -> Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        let locked = connection.query_one(target::LOCK.sql, &[]).await?;
+        if locked.try_get::<_, bool>("locked")? {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(Error::conflict(
+        "restore_running",
+        "another restore goes on in this database",
+    ))
 }
 
 fn refuse(found: Option<String>) -> Result<()> {

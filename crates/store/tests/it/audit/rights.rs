@@ -66,14 +66,18 @@ async fn untouched(db: &TestDb) {
 async fn no_login_role_can_write_the_log_or_change_its_function() {
     let db = TestDb::new().await;
     super::append(&db.store().await, 1).await;
-    for role in roles::LOGIN {
+    // The drill's role restores the log, too, and so acts as its owner: whoever has its password can do anything to it. The runbook
+    // of backups says so, and where to keep it.
+    for role in roles::LOGIN
+        .into_iter()
+        .filter(|role| *role != roles::DRILL)
+    {
         let client = db.client(role).await;
         for sql in FORGERIES {
             refused(&client, sql).await;
         }
-        let reads = client.query("select from audit_log", &[]).await.is_ok();
-        assert_eq!(reads, role != roles::DRILL, "{role}");
-        if [roles::BACKUP, roles::DRILL].contains(&role) {
+        client.query("select from audit_log", &[]).await.unwrap();
+        if role == roles::BACKUP {
             refused(&client, "select audit_append(null, null, null, null, null)").await;
         }
     }
