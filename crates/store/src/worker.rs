@@ -37,10 +37,12 @@ pub fn tasks(store: &Store) -> Vec<Task> {
         run_retention(store.clone()),
         release_expired_holds(store.clone()),
         end_expired_tokens(store.clone()),
-        make_backup(store.clone()),
         prune_alerts(store.clone()),
     ];
-    // Where another process has the drill key, that one proves.
+    // What this process is not set up for another one may do; that nobody is, the watch tells.
+    if store.backups().is_configured() {
+        tasks.push(make_backup(store.clone()));
+    }
     if can_prove(store) {
         tasks.push(prove_backup(store.clone()));
     }

@@ -46,12 +46,15 @@ async fn arguments(house: &House, night: &Night, proxy: &FaultProxy) -> (String,
     let (made, seen) = tokio::join!(
         backups.make(Some(night.slot), ACTOR, night.now(), &progress),
         async {
+            // As soon as it is there: a small database is soon dumped.
+            let mut found = None;
             until("a dump began", async || {
-                progress.step() == "dumping" && progress.done() > 0
+                found = tool_of("pg_dump", house.db.name());
+                found.is_some()
             })
             .await;
             proxy.set(Mode::Silent).await;
-            let (pid, seen) = tool_of("pg_dump", house.db.name()).unwrap();
+            let (pid, seen) = found.unwrap();
             super::night::kill9(pid);
             proxy.set(Mode::Pass).await;
             seen
