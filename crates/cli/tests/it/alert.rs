@@ -92,17 +92,26 @@ async fn alerts_are_listed_and_taken_by_a_command_and_over_http() {
         .as_array()
         .unwrap()
         .iter()
+        // The service's own watch tells that there are no backups.
+        .filter(|one| one["source"] == "test")
         .map(|one| &one["key"])
         .collect();
     assert_eq!(
         (keys, &page["has_more"]),
         (vec![&json!("failed"), &json!("late")], &json!(false))
     );
+    let late = |page: &Value| {
+        let alerts = page["alerts"].as_array().unwrap();
+        let at = alerts.iter().position(|one| one["key"] == "late").unwrap();
+        (at, alerts[at].clone())
+    };
+    let (_, taken) = late(&page);
     assert_eq!(
-        (&page["alerts"][1]["note"], &page["alerts"][1]["labels"]),
+        (&taken["note"], &taken["labels"]),
         (&json!("on it"), &json!({"a": "b"}))
     );
-    let page = get("?state=all&limit=1&offset=1").await;
+    let (at, _) = late(&get("?state=all").await);
+    let page = get(&format!("?state=all&limit=1&offset={at}")).await;
     assert_eq!(
         (&page["alerts"][0]["key"], &page["has_more"]),
         (&json!("late"), &json!(true))
