@@ -305,8 +305,8 @@ settings! {
         keep_weekly: u32 = "4",
         /// How often the newest backup is restored and compared (C8.3): weekly or daily.
         prove: ProofCadence = "\"weekly\"",
-        /// The level of zstd, 1 to 19: 9 is smaller than pg_dump's own compression, and not slower.
-        compression_level: i32 = "9",
+        /// The level of zstd, 1 to 19: 8 is smaller than pg_dump's own compression, and not slower.
+        compression_level: i32 = "8",
         /// How many connections compute fingerprints, and how many jobs restore.
         jobs: usize = "2",
         /// The folder of pg_dump and pg_restore; where it is not set, they are looked for in the usual places.
