@@ -13,17 +13,16 @@ use utxoiq_store::{
     audit::Action,
     token::{Caller, Scope},
 };
-use uuid::Uuid;
 
 /// How long further attempts are not told.
 const QUIET: TimeDelta = TimeDelta::minutes(1);
 
-/// The most tokens and scopes that are remembered.
+/// The most callers and scopes that are remembered.
 const MOST: usize = 10_000;
 
-/// Which tokens have tried what lately.
+/// Which callers have tried what lately.
 #[derive(Debug, Default)]
-pub struct Denials(Mutex<HashMap<(Uuid, Scope), DateTime<Utc>>>);
+pub struct Denials(Mutex<HashMap<(String, Scope), DateTime<Utc>>>);
 
 /// What a scope is for, where trying without it is to be known.
 fn attempted(scope: Scope) -> Option<Action> {
@@ -41,7 +40,7 @@ impl Denials {
         let Some(action) = attempted(scope) else {
             return;
         };
-        if !self.is_new((caller.token_id, scope), now) {
+        if !self.is_new((caller.key(), scope), now) {
             return;
         }
         let refusal = Error::conflict(
@@ -58,7 +57,7 @@ impl Denials {
         }
     }
 
-    fn is_new(&self, attempt: (Uuid, Scope), now: DateTime<Utc>) -> bool {
+    fn is_new(&self, attempt: (String, Scope), now: DateTime<Utc>) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, at| now - *at < QUIET);
         if seen.len() >= MOST || seen.contains_key(&attempt) {
@@ -77,7 +76,7 @@ mod tests {
     fn an_attempt_is_new_once_a_minute() {
         let denials = Denials::default();
         let now = DateTime::UNIX_EPOCH;
-        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (one, other) = ("one", "other");
         let mut told = Vec::new();
         for (token, seconds) in [
             (one, 0),
@@ -88,7 +87,7 @@ mod tests {
             (other, 61),
         ] {
             told.push(denials.is_new(
-                (token, Scope::RetentionRun),
+                (token.to_owned(), Scope::RetentionRun),
                 now + TimeDelta::seconds(seconds),
             ));
         }

@@ -91,22 +91,45 @@ impl Token {
     }
 }
 
-/// Who presented a valid token.
+/// How a caller showed who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// By a service token.
+    Token {
+        /// The token's id.
+        id: Uuid,
+        /// The token's name.
+        name: String,
+    },
+    /// As an end user, by a token of the identity provider. Who it is, is the caller's subject.
+    User,
+}
+
+/// Who makes a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's id.
-    pub token_id: Uuid,
-    /// The token's name.
-    pub name: String,
+    /// How it showed who it is.
+    pub identity: Identity,
     /// The user id under which the caller acts for itself.
     pub subject: String,
     /// What it may do.
     pub scopes: BTreeSet<Scope>,
-    /// From when on the token no longer works.
+    /// The tier of its rate limit, as the configuration names them; none: that of its kind of caller.
+    pub rate_tier: Option<String>,
+    /// From when on what it presented no longer works.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Caller {
+    /// What tells it from all other callers, as a text: the id of a service token, which stays the same when its secret is
+    /// replaced, or `user:` and the user's id.
+    pub fn key(&self) -> String {
+        match &self.identity {
+            Identity::Token { id, .. } => id.to_string(),
+            Identity::User => format!("user:{}", self.subject),
+        }
+    }
+
     /// Whether the caller has the permission, by itself or through `admin`.
     pub fn has(&self, scope: Scope) -> bool {
         scope::permits(&self.scopes, scope)
@@ -241,10 +264,13 @@ impl<'a> Tokens<'a> {
             tokio::spawn(touch(connection, presented.id, now));
         }
         Ok(Some(Caller {
-            token_id: presented.id,
-            name: row.get("name"),
+            identity: Identity::Token {
+                id: presented.id,
+                name: row.get("name"),
+            },
             subject: row.get("subject"),
             scopes: scopes_from(&row),
+            rate_tier: row.get("rate_tier"),
             expires_at,
         }))
     }

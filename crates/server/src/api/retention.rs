@@ -10,7 +10,7 @@ use utxoiq_store::{
     Error, Store,
     cold::Dataset,
     retention::{Held, MAX_REASON, Report},
-    token::{Caller, Scope},
+    token::{Caller, Identity, Scope},
 };
 
 use crate::{
@@ -107,7 +107,10 @@ pub fn routes() -> Routes {
 
 /// What the audit log calls a caller.
 pub(crate) fn actor(caller: &Caller) -> String {
-    format!("token: {}", caller.name)
+    match &caller.identity {
+        Identity::Token { name, .. } => format!("token: {name}"),
+        Identity::User => "user".to_owned(),
+    }
 }
 
 async fn run(

@@ -56,13 +56,15 @@ pub(super) const RETIRE_EXPIRED: Statement = Statement {
 
 pub(super) const FIND: Statement = Statement {
     name: "token.find",
-    sql: "select name, subject, scopes, secret_hash, expires_at, last_used_at, revoked_at
+    sql:
+        "select name, subject, scopes, rate_tier, secret_hash, expires_at, last_used_at, revoked_at
           from service_tokens where id = $1",
     params: &[Type::UUID],
     columns: &[
         ("name", Type::TEXT),
         ("subject", Type::TEXT),
         ("scopes", Type::TEXT_ARRAY),
+        ("rate_tier", Type::TEXT),
         ("secret_hash", Type::BYTEA),
         ("expires_at", Type::TIMESTAMPTZ),
         ("last_used_at", Type::TIMESTAMPTZ),

@@ -8,7 +8,7 @@ use utxoiq_store::{
     Kind,
     config::Secret,
     db::{Pool, roles},
-    token::{NewToken, Scope, Token, TokenCache, Tokens},
+    token::{Identity, NewToken, Scope, Token, TokenCache, Tokens},
 };
 
 use crate::support::TestDb;
@@ -70,13 +70,12 @@ async fn a_token_lets_its_holder_in_with_its_scopes_and_subject() {
         .await
         .unwrap()
         .unwrap();
+    assert_eq!(caller.key(), token.id.to_string());
+    let name = "dashboard".to_owned();
+    let identity = Identity::Token { id: token.id, name };
     assert_eq!(
-        (
-            caller.token_id,
-            caller.name.as_str(),
-            caller.subject.as_str()
-        ),
-        (token.id, "dashboard", "user-7")
+        (caller.identity.clone(), caller.subject.as_str()),
+        (identity, "user-7")
     );
     assert!(caller.has(Scope::StatsRead) && !caller.has(Scope::BackfillWrite));
     let (own, _) = made(&db, reader("ingest")).await;

@@ -134,7 +134,7 @@ async fn record_one(
     let body = input::json_bytes(request, &state).await?;
     let batch = fast::one(&body, Lengths::CONTRACT)
         .map_or_else(|| general::one(&body, Lengths::CONTRACT), Ok)?;
-    let key = request_key(key?, caller.token_id.to_string(), &body);
+    let key = request_key(key?, caller.key(), &body);
     record(&state, batch, key, false).await
 }
 
@@ -151,7 +151,7 @@ async fn record_batch(
             .map_or_else(|| general::batch(&bytes, Lengths::CONTRACT, MAX_BATCH), Ok)
     })
     .await?;
-    let key = request_key(key?, caller.token_id.to_string(), &body);
+    let key = request_key(key?, caller.key(), &body);
     record(&state, batch, key, true).await
 }
 
