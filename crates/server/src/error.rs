@@ -171,6 +171,14 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_AFTER_SECONDS)
     }
 
+    /// 503: the service is full.
+    pub fn overloaded() -> Self {
+        Self::unavailable(
+            "overloaded",
+            "too many requests are being worked on; send the request again later",
+        )
+    }
+
     /// 500 after a panic; the message is for the log only.
     pub fn panicked(message: &str) -> Self {
         Self::internal(format!("a handler panicked: {message}"))

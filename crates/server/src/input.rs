@@ -28,16 +28,15 @@ use std::borrow::Cow;
 pub use read::FINITE;
 
 use axum::{
-    RequestExt as _,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde_json::{Map, Value};
 use utxoiq_store::error::{Error, FieldError};
 
 use crate::{
-    AppState,
+    AppState, body,
     error::{ApiError, ApiResult},
 };
 
@@ -228,28 +227,12 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Reads a request's body whole, whatever it holds.
-pub(crate) async fn bytes(request: Request, state: &AppState) -> ApiResult<Bytes> {
-    let read: Result<Bytes, BytesRejection> = request.extract().await;
-    read.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::too_large(state.store.config().server.max_body_bytes)
-        } else {
-            ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "torn_body",
-                "the body ended before it was complete; send the request again",
-            )
-        }
-    })
-}
-
 /// Reads the body of a request that says it is JSON, not compressed, without parsing it.
 pub(crate) async fn json_bytes(request: Request, state: &AppState) -> ApiResult<Bytes> {
     if !is_json(request.headers()) || is_encoded(request.headers()) {
         return Err(ApiError::unsupported_media_type());
     }
-    bytes(request, state).await
+    body::read(request, state).await
 }
 
 /// Parses one JSON document.
@@ -262,7 +245,7 @@ impl FromRequest<AppState> for Document {
 
     async fn from_request(request: Request, state: &AppState) -> ApiResult<Self> {
         let bytes = json_bytes(request, state).await?;
-        document(&bytes).map(Self)
+        body::aside(bytes.len(), move || document(&bytes).map(Self)).await
     }
 }
 

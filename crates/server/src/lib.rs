@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod body;
 pub mod denials;
 pub mod error;
 pub mod health;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub readiness: Readiness,
     /// The process's figures.
     pub metrics: Metrics,
+    /// The memory that bodies share.
+    pub body_memory: body::BodyMemory,
     /// Refused attempts at what cannot be undone.
     pub denials: Denials,
 }
@@ -74,6 +77,7 @@ impl AppState {
             tokens: TokenCache::new(store.pool().clone(), remembered),
             readiness: Readiness::watch(&store),
             metrics: Metrics::new(&store),
+            body_memory: body::BodyMemory::new(&store.config().server),
             denials: Denials::default(),
             scheduler,
             store,

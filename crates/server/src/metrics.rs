@@ -68,6 +68,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
+    bodies_awaited: Gauge,
 }
 
 /// The figures of a route's requests of one method: who has them counts without making labels.
@@ -103,6 +104,7 @@ impl Metrics {
         let latency: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(LATENCY_BOUNDS));
         let in_flight = Gauge::default();
+        let bodies_awaited = Gauge::default();
         registry.register(
             "http_requests",
             "Requests answered, by route and class of status",
@@ -120,6 +122,11 @@ impl Metrics {
             in_flight.clone(),
         );
         registry.register(
+            "http_bodies_awaited",
+            "Requests whose body is still on its way; they are not among those being worked on",
+            bodies_awaited.clone(),
+        );
+        registry.register(
             "build",
             "What runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -130,7 +137,13 @@ impl Metrics {
             requests,
             latency,
             in_flight,
+            bodies_awaited,
         }
+    }
+
+    /// How many requests wait for their body.
+    pub(crate) fn bodies_awaited(&self) -> &Gauge {
+        &self.bodies_awaited
     }
 
     /// How many requests are being worked on.

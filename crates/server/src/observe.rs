@@ -20,7 +20,7 @@ use std::{
 };
 
 use axum::{
-    extract::{DefaultBodyLimit, MatchedPath, Request},
+    extract::{MatchedPath, Request},
     handler::Handler,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -123,7 +123,7 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
             let answering = async {
                 let work = async {
                     if is_one_too_many {
-                        return overloaded();
+                        return ApiError::overloaded().into_response();
                     }
                     match gate.admit(&mut request, now).await {
                         Ok(()) => handler.call(request, state).await,
@@ -143,23 +143,11 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
     }
 }
 
-fn overloaded() -> Response {
-    ApiError::unavailable(
-        "overloaded",
-        "too many requests are being worked on; send the request again later",
-    )
-    .into_response()
-}
-
 impl Gate {
     /// Lets a request in whose caller may make the call.
     async fn admit(&self, request: &mut Request, now: DateTime<Utc>) -> ApiResult<()> {
         if let Access::Needs(scope) = self.access {
             auth::authorize(&self.state, scope, request, now).await?;
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let limit = self.state.store.config().server.max_body_bytes;
-            DefaultBodyLimit::max(limit).apply(request);
         }
         Ok(())
     }

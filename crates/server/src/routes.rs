@@ -282,20 +282,30 @@ impl Call {
         });
         self.bodies = bodies.collect();
         self.body_is_required = true;
+        self.refuses_slow_bodies()
+            .refuses(
+                413,
+                "too_large",
+                "the body is too large, as it is sent or decompressed",
+            )
+            .refuses(
+                415,
+                "unsupported_media_type",
+                "the body is of another type, or compressed in another way",
+            )
+    }
+
+    fn refuses_slow_bodies(self) -> Self {
         self.refuses(
-            413,
-            "too_large",
-            "the body is too large, as it is sent or decompressed",
-        )
-        .refuses(
-            415,
-            "unsupported_media_type",
-            "the body is of another type, or compressed in another way",
+            408,
+            "body_timeout",
+            "the body was not there within `server.body_timeout_seconds`",
         )
     }
 
     fn refuses_bodies(self) -> Self {
-        self.refuses(413, "too_large", "the body is too large")
+        self.refuses_slow_bodies()
+            .refuses(413, "too_large", "the body is too large")
             .refuses(415, "unsupported_media_type", "the body is not JSON")
             .refuses(422, "malformed_json", "the body is not readable JSON")
             .refuses(

@@ -201,8 +201,16 @@ impl RetentionSettings {
 }
 
 impl ServerSettings {
-    fn rules(&self) -> [Rule; 5] {
+    fn rules(&self) -> [Rule; 7] {
         [
+            (
+                self.max_body_memory_bytes < self.max_body_bytes.saturating_mul(2),
+                "server.max_body_memory_bytes must be at least twice server.max_body_bytes: one large body must leave room for others",
+            ),
+            (
+                self.body_timeout_seconds == 0,
+                "server.body_timeout_seconds must be at least 1",
+            ),
             (
                 self.max_body_bytes < 1_024,
                 "server.max_body_bytes must be at least 1024",

@@ -95,6 +95,11 @@ settings! {
         listen: SocketAddr = "\"127.0.0.1:8080\"",
         /// The largest request body, in bytes; a larger one gets 413. A batch of 5,000 metrics is about 700 kB.
         max_body_bytes: usize = "4194304",
+        /// The most memory that bodies take together while they are read and worked on, in bytes; further ones get 503. Those that
+        /// arrive in one piece, up to 64 kB, are not counted: a connection buffers as much anyway.
+        max_body_memory_bytes: usize = "268435456",
+        /// A body that is not there after so long gets 408; the request's own time, if that is shorter, gets 503.
+        body_timeout_seconds: u64 = "20",
         /// A request that takes longer gets 503.
         request_timeout_seconds: u64 = "30",
         /// How long a stopping process waits for requests under way.

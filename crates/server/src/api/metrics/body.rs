@@ -7,12 +7,10 @@ use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, StatusCode, header},
 };
-use utxoiq_store::error::Error;
 
 use crate::{
-    AppState,
+    AppState, body,
     error::{ApiError, ApiResult},
-    input,
 };
 
 /// A header's value in lower case without its parameters, and the parameters; empty where it is absent.
@@ -43,9 +41,9 @@ pub(super) async fn read(request: Request, state: &AppState) -> ApiResult<Bytes>
     let (encoding, _) = essence(request.headers(), &header::CONTENT_ENCODING);
     let limit = state.store.config().server.max_body_bytes;
     match encoding.as_str() {
-        "" | "identity" => input::bytes(request, state).await,
+        "" | "identity" => body::read(request, state).await,
         "gzip" | "x-gzip" => {
-            let compressed = input::bytes(request, state).await?;
+            let compressed = body::read(request, state).await?;
             gunzip(&compressed, limit).map(Bytes::from)
         }
         _ => Err(unsupported(
@@ -93,22 +91,6 @@ pub(super) fn unsnap(compressed: &[u8], limit: usize) -> ApiResult<Vec<u8>> {
     snap::raw::Decoder::new()
         .decompress_vec(compressed)
         .map_err(malformed)
-}
-
-/// Up to here a body is worked on where it was read: handing it over would take longer.
-const SMALL_BYTES: usize = 64 << 10;
-
-/// Does work on a body of so many bytes; a large one beside the threads that answer others.
-pub(super) async fn aside<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> ApiResult<T> + Send + 'static,
-) -> ApiResult<T> {
-    if bytes <= SMALL_BYTES {
-        return work();
-    }
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("a body's reader ended early").with_source(error))?
 }
 
 #[cfg(test)]

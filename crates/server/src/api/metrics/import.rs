@@ -15,7 +15,7 @@ use axum::{
 use utxoiq_store::metrics::NewSample;
 
 use super::{
-    body::{aside, essence, read, unsupported},
+    body::{essence, read, unsupported},
     gather::{Gathered, Written},
     records,
     wire::{LinesRejected, MetricsImported},
@@ -75,7 +75,7 @@ async fn import(State(state): State<AppState>, request: Request) -> ApiResult<Re
         let message = "the body is empty: send a file of samples";
         return Err(utxoiq_store::Error::field("", message).into());
     }
-    let lines = aside(body.len(), move || read_lines(&body)).await?;
+    let lines = crate::body::aside(body.len(), move || read_lines(&body)).await?;
     let count = lines.count;
     let written = lines.gathered.record(&state).await?;
     let transaction = written.transaction;

@@ -19,7 +19,7 @@ use prost::Message as _;
 use serde_json::json;
 
 use super::{
-    body::{aside, essence, read, undecodable, unsupported},
+    body::{essence, read, undecodable, unsupported},
     gather::{Gathered, Written},
     protobuf, records,
 };
@@ -74,7 +74,7 @@ async fn export(State(state): State<AppState>, request: Request) -> ApiResult<Re
         }
     };
     let body = read(request, &state).await?;
-    let gathered = aside(body.len(), move || gather(&body, encoding)).await?;
+    let gathered = crate::body::aside(body.len(), move || gather(&body, encoding)).await?;
     let written = gathered.record(&state).await?;
     Ok(answer(&written, encoding))
 }

@@ -16,15 +16,14 @@ use serde_json::json;
 use utxoiq_store::metrics::{NewSample, Reason, SeriesName};
 
 use super::{
-    body::{aside, essence, undecodable, unsnap, unsupported},
+    body::{essence, undecodable, unsnap, unsupported},
     gather::{Gathered, Written},
     protobuf::{Fields, Torn, Value},
     records,
 };
 use crate::{
-    AppState,
+    AppState, body,
     error::{ApiError, ApiResult},
-    input,
     routes::Routes,
     version::versioned,
 };
@@ -79,12 +78,12 @@ struct Brought {
 async fn write(State(state): State<AppState>, request: Request) -> ApiResult<Response> {
     check_form(request.headers())?;
     let limit = state.store.config().server.max_body_bytes;
-    let body = input::bytes(request, &state).await?;
+    let body = body::read(request, &state).await?;
     let Brought {
         gathered,
         not_numbers,
         exemplars,
-    } = aside(body.len(), move || {
+    } = crate::body::aside(body.len(), move || {
         let message = unsnap(&body, limit)?;
         gather(&message)
     })

@@ -24,7 +24,6 @@ use utxoiq_store::{
 };
 
 use super::{
-    body::aside,
     records,
     wire::{self, Metric, NewMetric},
 };
@@ -146,7 +145,7 @@ async fn record_batch(
     let key = key_of(request.headers());
     let body = input::json_bytes(request, &state).await?;
     let bytes = body.clone();
-    let batch = aside(body.len(), move || {
+    let batch = crate::body::aside(body.len(), move || {
         fast::batch(&bytes, Lengths::CONTRACT, MAX_BATCH)
             .map_or_else(|| general::batch(&bytes, Lengths::CONTRACT, MAX_BATCH), Ok)
     })
@@ -176,7 +175,7 @@ async fn record(
     refuse_rejected(&recorded, as_array)?;
     let version = recorded.transaction;
     let about = sent.len() * wire::BYTES_OF_ONE;
-    let json = aside(about, move || {
+    let json = crate::body::aside(about, move || {
         wire::write(&names, &sent, &recorded.samples, as_array).map_err(|error| {
             Error::internal("samples cannot be written")
                 .with_source(error)
