@@ -352,7 +352,11 @@ impl Cache {
             })?;
         let core = Arc::new(Core {
             settings: config.cache.clone(),
-            database_url: config.database.url.clone(),
+            database_url: config
+                .database
+                .url
+                .as_ref()
+                .map(|url| Secret::new(config.database.completed(url.expose()))),
             has_redis: connector.is_some(),
             listeners: Mutex::default(),
             counters: Default::default(),
