@@ -31,6 +31,10 @@ pub(crate) const SECURITY_SCHEME: &str = "token";
 
 const JSON: &str = "application/json";
 
+/// What is said of 408.
+const SLOW_BODY: &str =
+    "the body has not arrived in nine tenths of `server.request_timeout_seconds`";
+
 /// Who may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -292,10 +296,12 @@ impl Call {
             "unsupported_media_type",
             "the body is of another type, or compressed in another way",
         )
+        .refuses(408, "body_timeout", SLOW_BODY)
     }
 
     fn refuses_bodies(self) -> Self {
-        self.refuses(413, "too_large", "the body is too large")
+        self.refuses(408, "body_timeout", SLOW_BODY)
+            .refuses(413, "too_large", "the body is too large")
             .refuses(415, "unsupported_media_type", "the body is not JSON")
             .refuses(422, "malformed_json", "the body is not readable JSON")
             .refuses(

@@ -202,8 +202,12 @@ impl RetentionSettings {
 }
 
 impl ServerSettings {
-    fn rules(&self) -> [Rule; 6] {
+    fn rules(&self) -> [Rule; 7] {
         [
+            (
+                self.tls_reload_seconds == 0,
+                "server.tls_reload_seconds must be at least 1",
+            ),
             (
                 self.tls_certificate_file.is_some() != self.tls_key_file.is_some(),
                 "server.tls_certificate_file and server.tls_key_file belong together: set both, or neither",

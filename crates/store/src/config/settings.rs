@@ -98,12 +98,14 @@ settings! {
         tls_certificate_file: Option<String>,
         /// The file (PEM) with that certificate's key.
         tls_key_file: Option<String>,
+        /// How often these files are looked at.
+        tls_reload_seconds: u64 = "60",
         /// Whether a proxy before this process speaks TLS with clients: browsers are then told to come by TLS only
         /// (Strict-Transport-Security), as they are where this process speaks it itself.
         behind_tls: bool = "false",
         /// The largest request body, in bytes; a larger one gets 413. A batch of 5,000 metrics is about 700 kB.
         max_body_bytes: usize = "4194304",
-        /// A request that takes longer gets 503; one whose body has not arrived by then, 408.
+        /// A request that takes longer gets 503; one whose body has not arrived in nine tenths of that, 408.
         request_timeout_seconds: u64 = "30",
         /// How long a stopping process waits for requests under way.
         shutdown_grace_seconds: u64 = "20",
