@@ -157,4 +157,48 @@ mod tests {
             assert_eq!(error.code(), "invalid_config", "{wrong}");
         }
     }
+
+    #[tokio::test]
+    async fn a_tool_is_as_careful_about_tls_as_we_are() {
+        let authority = utxoiq_store_testkit::Authority::new();
+        let cluster = utxoiq_store_testkit::PgCluster::start(utxoiq_store_testkit::PgOptions {
+            certificate: Some(authority.issue(&["127.0.0.1"])),
+            hba: Some("hostssl all all all scram-sha-256\nlocal all all scram-sha-256\n".into()),
+            socket: true,
+            ..Default::default()
+        })
+        .await;
+        let psql = utxoiq_store_testkit::postgres::find_bin_dir().join("psql");
+        let ask = async |url: String| {
+            let target = Target::parse(&Secret::new(url), "database.backup_url").unwrap();
+            let mut command = target.command(&psql, "test").await.unwrap();
+            let sql = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+            let output = command.args(["-XAtwc", sql]).output().await.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            (said, String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let other = utxoiq_store_testkit::Authority::new();
+        let url = cluster.admin_url("postgres");
+        let verify = |ca: &utxoiq_store_testkit::Authority, mode: &str| {
+            format!("{url}?sslmode={mode}&sslrootcert={}", ca.file().display())
+        };
+        for mode in ["verify-full", "verify-ca", "require"] {
+            assert_eq!(ask(verify(&authority, mode)).await.0, "t", "{mode}");
+            let (_, refused) = ask(verify(&other, mode)).await;
+            assert!(refused.contains("certificate verify failed"), "{refused}");
+        }
+        let localhost = verify(&authority, "verify-full").replace("127.0.0.1", "localhost");
+        let (_, refused) = ask(localhost).await;
+        assert!(refused.contains("does not match host name"), "{refused}");
+        // The system's authorities do not know it.
+        let (_, refused) = ask(format!("{url}?sslmode=verify-full")).await;
+        assert!(refused.contains("certificate"), "{refused}");
+        let socket = format!(
+            "postgresql://postgres:{}@/postgres?host={}&port={}&sslmode=verify-full",
+            cluster.password(),
+            cluster.socket_dir().display(),
+            cluster.port()
+        );
+        assert_eq!(ask(socket).await.0, "f");
+    }
 }
