@@ -1,7 +1,12 @@
 //! The HTTP API, as the subcommands that work through it see it.
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use reqwest::{Method, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -23,6 +28,10 @@ pub struct Connection {
         value_name = "URL"
     )]
     url: Url,
+
+    /// A file (PEM) of the authorities that may have signed the service's certificate, where the system does not trust them
+    #[arg(long, env = "UTXOIQ_STORE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// The variable that holds the token: an argument would be seen by everyone on the machine.
@@ -51,11 +60,14 @@ impl Api {
             )
         })?;
         utxoiq_store::cold::use_ring();
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
             .timeout(PATIENCE)
-            .no_proxy()
-            .build()?;
+            .no_proxy();
+        if let Some(file) = &connection.ca_file {
+            http = http.tls_certs_only(authorities(file)?);
+        }
+        let http = http.build()?;
         Ok(Self {
             http,
             base: connection.url.clone(),
@@ -203,6 +215,15 @@ impl Api {
         )
         .with_source(error.without_url())
     }
+}
+
+/// The certificates of a file; then these are trusted, and nobody else.
+fn authorities(file: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let shown = file.display();
+    let pem = fs::read(file).with_context(|| format!("--ca-file {shown} could not be read"))?;
+    let all = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    anyhow::ensure!(!all.is_empty(), "--ca-file {shown} has no certificate");
+    Ok(all)
 }
 
 fn unreadable(error: reqwest::Error) -> Error {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use utxoiq_store::db::roles;
+use utxoiq_store::{config::DatabaseUrl, db::roles};
 
 use crate::Context;
 use crate::output::{out, outln};
@@ -38,10 +38,8 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
 
 /// The database that a connection string names; without one, PostgreSQL takes the user's name.
 fn database_of(url: &str) -> anyhow::Result<String> {
-    let config: tokio_postgres::Config = url
-        .parse()
-        .ok()
-        .context("database.admin_url is not a PostgreSQL connection string")?;
+    let url = DatabaseUrl::parse(url, "database.admin_url")?;
+    let config = url.config();
     config
         .get_dbname()
         .or(config.get_user())

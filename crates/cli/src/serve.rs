@@ -68,18 +68,19 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let serving = utxoiq_store_server::serve(listener, state, stopped(stopping));
     tokio::pin!(serving);
     tokio::select! {
-        () = &mut serving => {}
+        served = &mut serving => served?,
         name = stop_signals.next() => {
             tracing::info!("{name}: finishing what is under way; a second signal ends it at once");
             stop.send_replace(true);
             let finished = async {
-                serving.await;
+                serving.await?;
                 if let Some(schedule) = schedule {
                     let _ = schedule.await; // it logs its own troubles
                 }
+                anyhow::Ok(())
             };
             tokio::select! {
-                () = finished => {}
+                finished = finished => finished?,
                 name = stop_signals.next() => {
                     tracing::warn!("{name}: ended at once");
                     return Ok(ExitCode::FAILURE);

@@ -83,27 +83,16 @@ pub(crate) async fn read(request: Request, state: &AppState) -> ApiResult<Bytes>
         return read;
     }
     let waiting = Waiting::begin(&state.metrics);
-    let patience = Duration::from_secs(settings.body_timeout_seconds);
+    // Never the whole of a request's time: it would not be known whose fault it is.
+    let patience = Duration::from_secs(settings.body_timeout_seconds)
+        .min(Duration::from_secs(settings.request_timeout_seconds) * 9 / 10);
     let read = tokio::time::timeout(patience, reading).await;
     let working = waiting.end();
-    let read = read.unwrap_or_else(|_| Err(timed_out(settings.body_timeout_seconds)))?;
+    let read = read.unwrap_or_else(|_| Err(ApiError::body_timeout(patience)))?;
     if working > i64::try_from(settings.max_requests_in_flight).unwrap_or(i64::MAX) {
         return Err(ApiError::overloaded());
     }
     Ok(read)
-}
-
-fn timed_out(seconds: u64) -> ApiError {
-    ApiError::new(
-        StatusCode::REQUEST_TIMEOUT,
-        "body_timeout",
-        format!("the body was not there within {seconds} s; send it faster, or in parts"),
-    )
-    // What is left of it would be taken for the next request.
-    .with_header(
-        header::CONNECTION,
-        header::HeaderValue::from_static("close"),
-    )
 }
 
 /// A request that waits for its body, which is not worked on meanwhile.

@@ -10,7 +10,7 @@
 //! A handler returns an [`ApiError`]. Its response carries the [`Problem`] as an extension and no body: the outermost
 //! layer ([`crate::observe`]) knows the request's id, logs, and writes the body, in one place.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -143,6 +143,18 @@ impl ApiError {
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
             format!("the body is larger than {limit} bytes; send it in parts"),
+        )
+    }
+
+    /// 408: the body has not arrived whole in time.
+    pub fn body_timeout(limit: Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            format!(
+                "the body had not arrived after {} s, and nothing was done; send it faster, or in parts",
+                limit.as_secs_f64()
+            ),
         )
     }
 

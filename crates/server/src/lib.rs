@@ -31,7 +31,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode};
 use tokio::net::TcpListener;
-use utxoiq_store::{Store, schedule::Scheduler, token::TokenCache};
+use utxoiq_store::{Store, error::Result, schedule::Scheduler, token::TokenCache};
 
 use crate::{
     denials::Denials, error::ApiError, health::Readiness, metrics::Metrics, observe::Gated,
@@ -103,10 +103,14 @@ pub fn router_of(state: &AppState, routes: Vec<Routes>) -> Router {
 }
 
 /// Serves on `listener` until `shutdown` completes, then finishes what is under way within
-/// `server.shutdown_grace_seconds`.
-pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+/// `server.shutdown_grace_seconds`. Fails only at the start, where `server.tls_certificate_file` cannot be served.
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
     let router = router(&state);
-    serve_router(listener, router, state, shutdown).await;
+    serve_router(listener, router, state, shutdown).await
 }
 
 /// As [`serve`], with a router of the caller's.
@@ -115,10 +119,10 @@ pub async fn serve_router(
     router: Router,
     state: AppState,
     shutdown: impl Future<Output = ()>,
-) {
+) -> Result<()> {
     let settings = &state.store.config().server;
     listen::serve(listener, router, settings, shutdown, || {
         state.readiness.drain();
     })
-    .await;
+    .await
 }

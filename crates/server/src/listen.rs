@@ -3,8 +3,12 @@
 //! * A connection that does not send a request's head in time is closed, so that slow or silent clients cannot hold
 //!   connections for ever. The same time bounds how long a kept-alive connection may be idle.
 //! * At most so many connections are open; further ones wait in the system's queue until one closes.
+//! * With a certificate, TLS 1.2 or newer is spoken and nothing else. A handshake holds a place and has the head's time; who is
+//!   slow at it keeps nobody else from being accepted.
 //! * On shutdown nothing new is accepted, idle connections close, requests under way are finished within the grace
 //!   period, and what is left then is cut off.
+
+mod tls;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -15,10 +19,13 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
-use utxoiq_store::config::ServerSettings;
+use utxoiq_store::{config::ServerSettings, error::Result};
+
+use self::tls::ServedTls;
 
 /// The largest request head, in bytes; hyper answers a larger one with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -33,24 +40,41 @@ enum Phase {
     CutOff,
 }
 
-/// Serves until `shutdown` completes, then drains. `draining` is called when no connection is accepted any more.
+/// What all connections share.
+struct Shared {
+    builder: http1::Builder,
+    router: Router,
+    tls: Option<ServedTls>,
+    handshake_timeout: Duration,
+}
+
+/// Serves until `shutdown` completes, then drains. `draining` is called when no connection is accepted any more. Fails only
+/// at the start, on a certificate that cannot be served.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     settings: &ServerSettings,
     shutdown: impl Future<Output = ()>,
     draining: impl FnOnce(),
-) {
+) -> Result<()> {
+    let (tls, seen) = ServedTls::open(settings).await?.unzip();
     let max_connections = settings
         .max_connections
         .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
     let places = Arc::new(Semaphore::new(max_connections));
     let (phase, _) = watch::channel(Phase::Serving);
+    let head_timeout = Duration::from_secs(settings.header_timeout_seconds);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(settings.header_timeout_seconds))
+        .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
+    let shared = Arc::new(Shared {
+        builder,
+        router,
+        tls,
+        handshake_timeout: head_timeout,
+    });
     let accepting = async {
         loop {
             // The semaphore is never closed.
@@ -58,17 +82,19 @@ pub(crate) async fn serve(
                 return;
             };
             let stream = accept(&listener).await;
-            tokio::spawn(connection(
-                builder.clone(),
-                stream,
-                router.clone(),
-                phase.subscribe(),
-                place,
-            ));
+            let shared = Arc::clone(&shared);
+            tokio::spawn(connection(shared, stream, phase.subscribe(), place));
+        }
+    };
+    let following = async {
+        match (&shared.tls, seen) {
+            (Some(tls), Some(seen)) => tls.follow(seen).await,
+            _ => std::future::pending().await,
         }
     };
     tokio::select! {
         () = accepting => {}
+        () = following => {}
         () = shutdown => {}
     }
     drop(listener);
@@ -84,6 +110,7 @@ pub(crate) async fn serve(
         );
         phase.send_replace(Phase::CutOff);
     }
+    Ok(())
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {
@@ -107,16 +134,40 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 async fn connection(
-    builder: http1::Builder,
+    shared: Arc<Shared>,
     stream: TcpStream,
-    router: Router,
     mut phase: watch::Receiver<Phase>,
     _place: OwnedSemaphorePermit,
 ) {
     // Answers are written whole: waiting for more would only delay them. Where it cannot be set, they are just slower.
     let _ = stream.set_nodelay(true);
-    let mut served =
-        pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let Some(tls) = &shared.tls else {
+        return requests(&shared, stream, phase).await;
+    };
+    let handshake = tls.acceptor().accept(stream);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(shared.handshake_timeout, handshake) => shaken,
+        // Nothing was asked yet: nothing is lost.
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => requests(&shared, stream, phase).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+async fn requests(
+    shared: &Shared,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let service = TowerToHyperService::new(shared.router.clone());
+    let serving = shared
+        .builder
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(serving);
     loop {
         tokio::select! {
             ended = served.as_mut() => {

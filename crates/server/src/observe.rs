@@ -39,6 +39,9 @@ use crate::{
 /// The header that carries a request's id, both ways.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Who may load an answer into a page of theirs.
+static RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// The longest id that is taken over from a client.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -76,6 +79,8 @@ type Panic = Box<dyn Any + Send>;
 struct Gate {
     state: AppState,
     access: Access,
+    /// Whether clients come by TLS, as far as we know.
+    is_tls: bool,
     /// The call's method and its figures, found once.
     method: Option<Method>,
     figures: OnceLock<MethodFigures>,
@@ -100,9 +105,11 @@ impl<H> Gated<H> {
     }
 
     fn new(state: &AppState, access: Access, method: Option<Method>, handler: H) -> Self {
+        let settings = &state.store.config().server;
         let gate = Arc::new(Gate {
             state: state.clone(),
             access,
+            is_tls: settings.behind_tls || settings.tls_certificate_file.is_some(),
             method,
             figures: OnceLock::new(),
         });
@@ -137,7 +144,7 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
                 response
             };
             let mut response = CURRENT.scope(id.clone(), answering).await;
-            finish_headers(&mut response, id);
+            finish_headers(&mut response, id, gate.is_tls);
             response
         })
     }
@@ -216,16 +223,48 @@ fn new_request_id(now: DateTime<Utc>) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-fn finish_headers(response: &mut Response, id: HeaderValue) {
+/// What a page may do: load our own styles, scripts, pictures and answers, and nothing else. For handlers that answer with
+/// HTML, which send it along; every other answer may do nothing at all.
+pub fn page_policy() -> (HeaderName, HeaderValue) {
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    )
+}
+
+/// The headers of every answer. What a handler has decided stays; all values are there already, so that none is made here.
+/// `X-Frame-Options` would say to old browsers what `frame-ancestors` says to all others.
+fn finish_headers(response: &mut Response, id: HeaderValue, is_tls: bool) {
     let headers = response.headers_mut();
+    headers.reserve(7);
     headers.insert(&REQUEST_ID, id);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    headers.insert(&RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
+    if is_tls {
+        // Browsers heed it only where it came by TLS.
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
+    }
 }
 
 /// A request being worked on; counted also when its client goes away and the work is dropped.

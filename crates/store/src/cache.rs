@@ -337,22 +337,18 @@ impl Cache {
     /// Makes the cache; connects in the background. Fails only on an address that is none.
     pub fn open(config: &Config) -> Result<Self> {
         let redis = &config.redis;
-        let timeout = Duration::from_millis(redis.response_timeout_milliseconds);
         let connector = redis
             .url
             .as_ref()
-            .map(|url| wire::Connector::new(url.expose(), timeout))
-            .transpose()
-            // The error is left out: it may quote the address, which holds the password.
-            .map_err(|_| {
-                Error::invalid(
-                    "invalid_config",
-                    "redis.url is not an address that can be used: redis://:password@host:port/0 or unix:///path",
-                )
-            })?;
+            .map(|url| wire::Connector::new(url.expose(), redis))
+            .transpose()?;
         let core = Arc::new(Core {
             settings: config.cache.clone(),
-            database_url: config.database.url.clone(),
+            database_url: config
+                .database
+                .url
+                .as_ref()
+                .map(|url| Secret::new(config.database.completed(url.expose()))),
             has_redis: connector.is_some(),
             listeners: Mutex::default(),
             counters: Default::default(),

@@ -7,12 +7,14 @@
 
 mod addresses;
 mod check;
+mod database_url;
 mod load;
 mod object_store;
 mod secret;
 mod settings;
 
 pub use addresses::Addresses;
+pub use database_url::{DatabaseUrl, GOOGLE_METADATA, PasswordSource, Tls, TlsMode};
 pub use load::{ENV_PREFIX, Loader};
 pub use object_store::ObjectStoreSettings;
 pub use secret::Secret;

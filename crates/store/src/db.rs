@@ -8,11 +8,14 @@
 
 mod copy;
 mod dedicated;
+mod login;
 pub mod migrate;
 mod open;
+mod password;
 pub mod pool;
 pub mod roles;
 mod snapshot;
+mod tls;
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::{
@@ -22,9 +25,11 @@ use tokio_postgres::{
 
 pub use copy::{Copied, Fields, POSTGRES_EPOCH};
 pub use dedicated::Dedicated;
+pub(crate) use login::password_of;
 pub use open::OpenTransaction;
 pub use pool::{Connection, Pool};
 pub use snapshot::{Snapshot, TransactionId};
+pub(crate) use tls::variables as tls_variables;
 
 use crate::error::{Error, Result};
 

@@ -139,6 +139,14 @@ impl Error {
         self.code
     }
 
+    /// Whether no connection to the database could be made: all that needs one will fail alike.
+    pub fn is_without_database(&self) -> bool {
+        matches!(
+            self.code,
+            "database_unavailable" | "database_tls_failed" | "database_password_unavailable"
+        )
+    }
+
     /// The message for people.
     pub fn message(&self) -> &str {
         &self.message

@@ -1,6 +1,6 @@
 //! What the tests of this workspace need and production code must not have: private servers that may be
 //! killed, child processes that may be frozen, a TCP proxy and an object store that break on demand, a small server that
-//! speaks Cloud Storage's API, and receivers of requests and mails.
+//! speaks Cloud Storage's API, receivers of requests and mails, and certificate authorities.
 //!
 //! It guarantees three things, because a suite that kills servers on purpose is only as trustworthy as its tools:
 //!
@@ -20,6 +20,7 @@
     reason = "for tests only: a test that has lost its tools has failed"
 )]
 
+pub mod authority;
 pub mod faulty_store;
 pub mod gcs;
 mod last_will;
@@ -30,8 +31,10 @@ pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod redis;
+pub mod token_service;
 pub mod urls;
 
+pub use authority::{Authority, Issued};
 pub use faulty_store::{Fault, FaultyStore, Request};
 pub use gcs::FakeGcs;
 pub use mailbox::{Mail, Mailbox};
@@ -40,6 +43,7 @@ pub use process::Proc;
 pub use proxy::{FaultProxy, Mode};
 pub use receiver::{Received, Receiver};
 pub use redis::RedisServer;
+pub use token_service::TokenService;
 
 /// Runs work that blocks (starting and stopping servers does) without holding up the other tasks of a test.
 ///

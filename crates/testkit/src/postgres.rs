@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::last_will::LastWill;
-use crate::{blocking, ports, secret};
+use crate::{Issued, blocking, ports, secret};
 
 /// A start may replay a lot of WAL after a kill under load, on a machine that is busy compiling.
 const START_TIMEOUT: Duration = Duration::from_mins(2);
@@ -49,6 +49,14 @@ pub struct PgOptions {
     pub settings: Vec<(String, String)>,
     /// The folder of `postgres` and `initdb`; [`find_bin_dir`] looks for it unless told.
     pub bin_dir: Option<PathBuf>,
+    /// The certificate that it serves TLS with; none: no TLS.
+    pub certificate: Option<Issued>,
+    /// The file of the authority whose certificates clients may show.
+    pub client_ca_file: Option<PathBuf>,
+    /// The whole of `pg_hba.conf`; scram for everybody unless told.
+    pub hba: Option<String>,
+    /// Whether it also listens on a socket, in [`PgCluster::socket_dir`].
+    pub socket: bool,
 }
 
 impl Default for PgOptions {
@@ -59,6 +67,10 @@ impl Default for PgOptions {
             shared_buffers: "32MB".to_owned(),
             settings: Vec::new(),
             bin_dir: None,
+            certificate: None,
+            client_ca_file: None,
+            hba: None,
+            socket: false,
         }
     }
 }
@@ -148,6 +160,21 @@ impl PgCluster {
             self.port,
             escaped(database)
         )
+    }
+
+    /// The password of the superuser.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The folder of its socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.lock().dir().to_owned()
+    }
+
+    /// From its next start, or `select pg_reload_conf()`, it shows this certificate.
+    pub fn use_certificate(&self, issued: &Issued) {
+        self.lock().use_certificate(issued);
     }
 
     /// Where the server logs; a test that fails may want to show it.
@@ -292,11 +319,43 @@ impl Cluster {
             String::from_utf8_lossy(&output.stderr)
         );
         fs::remove_file(&password_file).expect("cannot remove the password file");
+        let mut settings = settings(options);
+        if options.socket {
+            let _ = writeln!(
+                settings,
+                "unix_socket_directories = '{}'",
+                self.dir().display()
+            );
+        }
+        if let Some(issued) = &options.certificate {
+            self.use_certificate(issued);
+            let own = "ssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n";
+            settings.push_str(own);
+        }
+        if let Some(ca) = &options.client_ca_file {
+            let own = self.data.join("clients.pem");
+            fs::copy(ca, &own).expect("cannot copy an authority");
+            settings.push_str("ssl_ca_file = 'clients.pem'\n");
+        }
         File::options()
             .append(true)
             .open(self.data.join("postgresql.conf"))
-            .and_then(|mut file| file.write_all(settings(options).as_bytes()))
+            .and_then(|mut file| file.write_all(settings.as_bytes()))
             .expect("cannot write postgresql.conf");
+        if let Some(hba) = &options.hba {
+            fs::write(self.data.join("pg_hba.conf"), hba).expect("cannot write pg_hba.conf");
+        }
+    }
+
+    /// The server reads a key only if it owns it and nobody else may read it.
+    fn use_certificate(&self, issued: &Issued) {
+        let own = issued.copied_to(&self.data);
+        for file in [&own.certificate_file, &own.key_file] {
+            fs::set_permissions(file, Permissions::from_mode(0o600)).expect("cannot close a file");
+            if let Some(account) = self.account {
+                account.give(file);
+            }
+        }
     }
 
     /// The clients know the port: it is waited for, should another process have taken it while the server was down.

@@ -3,8 +3,9 @@
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::last_will::LastWill;
-use crate::{blocking, ports, secret};
+use crate::{Issued, blocking, ports, secret};
 
 mod data;
 mod wire;
@@ -48,7 +49,7 @@ impl RedisServer {
     pub async fn start_with(configuration: &str) -> Self {
         let more = configuration.to_owned();
         blocking(move || {
-            let server = Server::create(more);
+            let server = Server::create(more, false);
             let (port, password) = (server.port, server.password.clone());
             Self {
                 server: Arc::new(Mutex::new(server)),
@@ -57,6 +58,36 @@ impl RedisServer {
             }
         })
         .await
+    }
+
+    /// Starts a server that speaks TLS only, with this certificate; with an authority of clients, these must show one of its
+    /// certificates.
+    pub async fn start_tls(issued: &Issued, client_ca_file: Option<&Path>) -> Self {
+        let file = |path: &Path| path.display().to_string();
+        let mut more = format!(
+            "tls-cert-file \"{}\"\ntls-key-file \"{}\"\n",
+            file(&issued.certificate_file),
+            file(&issued.key_file)
+        );
+        match client_ca_file {
+            Some(ca) => more.push_str(&format!("tls-ca-cert-file \"{}\"\n", file(ca))),
+            None => more.push_str("tls-auth-clients no\n"),
+        }
+        blocking(move || {
+            let server = Server::create(more, true);
+            let (port, password) = (server.port, server.password.clone());
+            Self {
+                server: Arc::new(Mutex::new(server)),
+                port,
+                password,
+            }
+        })
+        .await
+    }
+
+    /// Its password.
+    pub fn password(&self) -> &str {
+        &self.password
     }
 
     /// The port of 127.0.0.1; it stays the same over restarts.
@@ -153,13 +184,14 @@ struct Server {
     port: u16,
     password: String,
     more: String,
+    is_tls: bool,
     process: Option<Child>,
     last_will: LastWill,
     dir: TempDir,
 }
 
 impl Server {
-    fn create(more: String) -> Self {
+    fn create(more: String, is_tls: bool) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("testkit-redis-")
             .tempdir()
@@ -169,6 +201,7 @@ impl Server {
             port: 0,
             password: secret(),
             more,
+            is_tls,
             process: None,
             last_will: LastWill::new(Some(dir.path())),
             dir,
@@ -197,8 +230,8 @@ impl Server {
     /// `false` when it ended by itself, which with a sound configuration means: the port was taken.
     fn try_start(&mut self) -> bool {
         let configuration = format!(
-            "bind 127.0.0.1\nport {}\nrequirepass {}\ndaemonize no\nsave \"\"\nappendonly no\ndir \"{}\"\n{}\n",
-            self.port,
+            "bind 127.0.0.1\n{}\nrequirepass {}\ndaemonize no\nsave \"\"\nappendonly no\ndir \"{}\"\n{}\n",
+            self.listens(),
             self.password,
             self.dir.path().display(),
             self.more,
@@ -235,14 +268,37 @@ impl Server {
         false
     }
 
+    /// Where it listens. Beside TLS there is a socket, over which the test kit asks without it.
+    fn listens(&self) -> String {
+        if self.is_tls {
+            let socket = self.dir.path().join("socket");
+            format!(
+                "port 0\ntls-port {}\nunixsocket \"{}\"",
+                self.port,
+                socket.display()
+            )
+        } else {
+            format!("port {}", self.port)
+        }
+    }
+
     /// Whether *our* server answers: another one on this port does not know the password.
     fn answers(&self) -> io::Result<bool> {
         let timeout = Duration::from_secs(1);
+        if self.is_tls {
+            let mut stream = UnixStream::connect(self.dir.path().join("socket"))?;
+            stream.set_read_timeout(Some(timeout))?;
+            return self.knows_password(&mut stream);
+        }
         let mut stream = TcpStream::connect_timeout(
             &SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
             timeout,
         )?;
         stream.set_read_timeout(Some(timeout))?;
+        self.knows_password(&mut stream)
+    }
+
+    fn knows_password(&self, stream: &mut (impl Read + Write)) -> io::Result<bool> {
         stream.write_all(format!("AUTH {}\r\n", self.password).as_bytes())?;
         let mut answer = [0; 5];
         stream.read_exact(&mut answer)?;

@@ -66,6 +66,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
 async fn restore(args: Args, config: Config) -> anyhow::Result<ExitCode> {
     let bucket = bucket(&config, args.from)?;
     let url = secret(args.target_file, URL, "the database to restore into")?;
+    let url = Secret::new(config.database.completed(url.expose()));
     let key = chosen(&bucket, args.backup).await?;
     let identity = if args.compare_only {
         Secret::new("")

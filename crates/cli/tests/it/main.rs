@@ -24,3 +24,4 @@ mod metrics;
 mod metrics_kills;
 mod retention_kills;
 mod support;
+mod transport;

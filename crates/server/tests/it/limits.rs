@@ -17,7 +17,7 @@ pub async fn listening(
 ) -> (
     std::net::SocketAddr,
     oneshot::Sender<()>,
-    tokio::task::JoinHandle<()>,
+    tokio::task::JoinHandle<utxoiq_store::error::Result<()>>,
 ) {
     let state = state(settings(vars));
     let router = router_of(

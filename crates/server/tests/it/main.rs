@@ -29,3 +29,4 @@ mod problems;
 mod shutdown;
 mod support;
 mod tokens;
+mod transport;

@@ -4,6 +4,7 @@ use axum::{
     Json, Router,
     body::Body,
     http::{HeaderMap, HeaderValue, Request, StatusCode, header},
+    response::Html,
 };
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use utxoiq_store::{
 use utxoiq_store_server::{
     AppState,
     error::ApiResult,
-    input, router_of,
+    input, observe, router_of,
     routes::{Call, Routes},
 };
 
@@ -119,6 +120,9 @@ pub fn test_routes() -> Routes {
         .add(Call::open("/test/slow", "takes 1.5 s"), async || {
             tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
             "done"
+        })
+        .add(Call::open("/test/page", "is a page"), async || {
+            ([observe::page_policy()], Html("<!doctype html>"))
         })
         .add(Call::open("/test/query", "reads a query"), read_query)
         .add(Call::open("/test/path/{id}", "reads a path"), read_path)

@@ -4,12 +4,11 @@
 use std::{env, ffi::OsString, path::Path};
 
 use tokio::process::Command;
-use tokio_postgres::config::{Host, SslMode};
-use url::Url;
+use tokio_postgres::config::Host;
 
 use crate::{
-    config::Secret,
-    db::Dedicated,
+    config::{DatabaseUrl, Secret},
+    db::{Dedicated, password_of, tls_variables},
     error::{Error, Result},
 };
 
@@ -24,22 +23,23 @@ const PASSED_ON: [&str; 7] = [
     "PGSSLROOTCERT",
 ];
 
-/// A connection string, taken apart.
+/// An address, taken apart.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    url: Secret,
+    url: DatabaseUrl,
     variables: Vec<(&'static str, OsString)>,
-    password: Option<Secret>,
 }
 
 impl Target {
     /// Reads a connection string; `setting` names where it is from.
     pub fn parse(url: &Secret, setting: &str) -> Result<Self> {
+        Self::of(DatabaseUrl::parse(url.expose(), setting)?)
+    }
+
+    fn of(url: DatabaseUrl) -> Result<Self> {
+        let setting = url.setting();
         let wrong = |why: &str| Error::invalid("invalid_config", format!("{setting} {why}"));
-        let config: tokio_postgres::Config = url
-            .expose()
-            .parse()
-            .map_err(|_| wrong("is not a PostgreSQL connection string"))?;
+        let config = url.config();
         if config.get_hosts().len() > 1 || !config.get_hostaddrs().is_empty() {
             return Err(wrong(
                 "names several hosts, or the address of one: name one host, so that all tools work on the same server",
@@ -55,50 +55,25 @@ impl Target {
             .ok_or_else(|| wrong("names no database"))?;
         let user = config.get_user().ok_or_else(|| wrong("names no user"))?;
         let port = config.get_ports().first().copied().unwrap_or(5432);
-        let tls = match config.get_ssl_mode() {
-            SslMode::Disable => "disable",
-            SslMode::Require => "require",
-            _ => "prefer",
-        };
-        let password = config
-            .get_password()
-            .map(|password| Secret::new(String::from_utf8_lossy(password)));
-        Ok(Self {
-            url: url.clone(),
-            variables: vec![
-                ("PGHOST", host),
-                ("PGPORT", port.to_string().into()),
-                ("PGUSER", user.into()),
-                ("PGDATABASE", database.into()),
-                ("PGSSLMODE", tls.into()),
-            ],
-            password,
-        })
+        let mut variables = vec![
+            ("PGHOST", host),
+            ("PGPORT", port.to_string().into()),
+            ("PGUSER", user.into()),
+            ("PGDATABASE", database.into()),
+        ];
+        let tls = tls_variables(url.tls());
+        variables.extend(tls.into_iter().map(|(name, value)| (name, value.into())));
+        Ok(Self { url, variables })
     }
 
     /// The same server and user, another database.
     pub fn with_database(&self, name: &str) -> Result<Self> {
-        let mut url = Url::parse(self.url.expose()).map_err(|_| {
-            Error::invalid(
-                "invalid_config",
-                "database.drill_url must be an address: postgresql://user:password@host:port/database",
-            )
-        })?;
-        url.set_path(name);
-        let target = Self::parse(&Secret::new(url.as_str()), "database.drill_url")?;
-        // A parameter of the address wins over its path.
-        if target.database() != name {
-            return Err(Error::invalid(
-                "invalid_config",
-                "database.drill_url names its database by a parameter: name it by the path, postgresql://user:password@host:port/database",
-            ));
-        }
-        Ok(target)
+        Self::of(self.url.with_database(name))
     }
 
     /// Opens a session of our own.
     pub async fn open(&self, application: &str) -> Result<Dedicated> {
-        Dedicated::open(self.url.expose(), application).await
+        Dedicated::enter(self.url.clone(), application).await
     }
 
     /// The database's name.
@@ -121,7 +96,7 @@ impl Target {
     }
 
     /// A command of a tool that connects there; it is killed where nobody waits for it any more.
-    pub fn command(&self, tool: &Path, application: &str) -> Command {
+    pub async fn command(&self, tool: &Path, application: &str) -> Result<Command> {
         let mut command = Command::new(tool);
         command.env_clear().kill_on_drop(true);
         for name in PASSED_ON {
@@ -135,10 +110,10 @@ impl Target {
             .env("TZ", "UTC")
             .env("PGAPPNAME", application)
             .env("PGCONNECT_TIMEOUT", "10");
-        if let Some(password) = &self.password {
+        if let Some(password) = password_of(&self.url).await? {
             command.env("PGPASSWORD", password.expose());
         }
-        command
+        Ok(command)
     }
 }
 
@@ -146,12 +121,15 @@ impl Target {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_tool_gets_the_password_by_its_environment_and_nobody_else_gets_it() {
+    #[tokio::test]
+    async fn a_tool_gets_the_password_by_its_environment_and_nobody_else_gets_it() {
         let url =
             Secret::new("postgresql://ann:s%2Fecret@db.example:6543/utxoiq?connect_timeout=3");
         let target = Target::parse(&url, "database.backup_url").unwrap();
-        let command = target.command(Path::new("/bin/true"), "test");
+        let command = target
+            .command(Path::new("/bin/true"), "test")
+            .await
+            .unwrap();
         let command = command.as_std();
         assert_eq!(command.get_args().count(), 0);
         let of = |name: &str| {
@@ -178,5 +156,49 @@ mod tests {
                 .unwrap();
             assert_eq!(error.code(), "invalid_config", "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_tool_is_as_careful_about_tls_as_we_are() {
+        let authority = utxoiq_store_testkit::Authority::new();
+        let cluster = utxoiq_store_testkit::PgCluster::start(utxoiq_store_testkit::PgOptions {
+            certificate: Some(authority.issue(&["127.0.0.1"])),
+            hba: Some("hostssl all all all scram-sha-256\nlocal all all scram-sha-256\n".into()),
+            socket: true,
+            ..Default::default()
+        })
+        .await;
+        let psql = utxoiq_store_testkit::postgres::find_bin_dir().join("psql");
+        let ask = async |url: String| {
+            let target = Target::parse(&Secret::new(url), "database.backup_url").unwrap();
+            let mut command = target.command(&psql, "test").await.unwrap();
+            let sql = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+            let output = command.args(["-XAtwc", sql]).output().await.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            (said, String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let other = utxoiq_store_testkit::Authority::new();
+        let url = cluster.admin_url("postgres");
+        let verify = |ca: &utxoiq_store_testkit::Authority, mode: &str| {
+            format!("{url}?sslmode={mode}&sslrootcert={}", ca.file().display())
+        };
+        for mode in ["verify-full", "verify-ca", "require"] {
+            assert_eq!(ask(verify(&authority, mode)).await.0, "t", "{mode}");
+            let (_, refused) = ask(verify(&other, mode)).await;
+            assert!(refused.contains("certificate verify failed"), "{refused}");
+        }
+        let localhost = verify(&authority, "verify-full").replace("127.0.0.1", "localhost");
+        let (_, refused) = ask(localhost).await;
+        assert!(refused.contains("does not match host name"), "{refused}");
+        // The system's authorities do not know it.
+        let (_, refused) = ask(format!("{url}?sslmode=verify-full")).await;
+        assert!(refused.contains("certificate"), "{refused}");
+        let socket = format!(
+            "postgresql://postgres:{}@/postgres?host={}&port={}&sslmode=verify-full",
+            cluster.password(),
+            cluster.socket_dir().display(),
+            cluster.port()
+        );
+        assert_eq!(ask(socket).await.0, "f");
     }
 }

@@ -77,6 +77,7 @@ pub(super) async fn dump(
     let mut child = plan
         .target
         .command(plan.tool, "utxoiq-store backup")
+        .await?
         .args([
             "--format=custom",
             "--compress=0",

@@ -9,6 +9,7 @@
 //! the next wire; no request ever does.
 
 use std::{
+    fs,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -17,8 +18,15 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
-    RedisResult, Script, ScriptInvocation, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, FromRedisValue,
+    IntoConnectionInfo, ProtocolVersion, RedisResult, Script, ScriptInvocation, TlsCertificates,
+    aio::MultiplexedConnection,
+};
+
+use crate::{
+    config::RedisSettings,
+    error::{Error, Result},
+    tls::use_ring,
 };
 
 /// How long making a connection may take. Its questions are bound by the response timeout: a server that is too slow for
@@ -112,16 +120,11 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Fails only on an address that is none.
-    pub fn new(url: &str, timeout: Duration) -> RedisResult<Self> {
-        let info = url.into_connection_info()?;
-        let redis = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
+    /// Fails on an address that is none, and on files of certificates that cannot be read.
+    pub fn new(url: &str, settings: &RedisSettings) -> Result<Self> {
         Ok(Self {
-            client: Client::open(info.set_redis_settings(redis))?,
-            timeout,
+            client: client(url, settings)?,
+            timeout: Duration::from_millis(settings.response_timeout_milliseconds),
             scripts: Arc::new(Scripts {
                 look: Script::new(LOOK),
                 fill: Script::new(FILL),
@@ -169,6 +172,55 @@ impl Connector {
             run_id,
         })
     }
+}
+
+/// A client of an address; over TLS, one that verifies the server's certificate and host name.
+fn client(url: &str, settings: &RedisSettings) -> Result<Client> {
+    // The errors are left out: they may quote the address, which holds the password.
+    let no_address = |_| {
+        Error::invalid(
+            "invalid_config",
+            "redis.url is not an address that can be used: redis://:password@host:port/0, rediss://… for TLS, or unix:///path",
+        )
+    };
+    let info = url.into_connection_info().map_err(no_address)?;
+    let redis = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3);
+    let info = info.set_redis_settings(redis);
+    if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        return Client::open(info).map_err(no_address);
+    }
+    use_ring();
+    let read = |name: &str, path: &Option<String>| match path {
+        None => Ok(None),
+        Some(path) => fs::read(path).map(Some).map_err(|error| {
+            Error::invalid(
+                "invalid_config",
+                format!("{name}: {path} could not be read: {error}"),
+            )
+        }),
+    };
+    let certificate = read("redis.tls_certificate_file", &settings.tls_certificate_file)?;
+    let key = read("redis.tls_key_file", &settings.tls_key_file)?;
+    let root_cert = read("redis.tls_ca_file", &settings.tls_ca_file)?;
+    let client_tls = certificate
+        .zip(key)
+        .map(|(client_cert, client_key)| ClientTlsConfig {
+            client_cert,
+            client_key,
+        });
+    let certificates = TlsCertificates {
+        client_tls,
+        root_cert,
+    };
+    Client::build_with_tls(info, certificates).map_err(|_| {
+        Error::invalid(
+            "invalid_config",
+            "redis.tls_ca_file, redis.tls_certificate_file or redis.tls_key_file is no PEM file of what it should be",
+        )
+    })
 }
 
 fn timed_out(why: &'static str) -> redis::RedisError {

@@ -16,7 +16,8 @@ type Rule = (bool, &'static str);
 
 impl Config {
     /// Refuses values that cannot work or that contradict each other.
-    pub(super) fn check(self) -> Result<Self> {
+    pub(super) fn check(mut self) -> Result<Self> {
+        self.database.complete();
         let between_sections: [Rule; 2] = [
             (
                 self.database.statement_timeout_milliseconds
@@ -201,7 +202,7 @@ impl RetentionSettings {
 }
 
 impl ServerSettings {
-    fn rules(&self) -> [Rule; 7] {
+    fn rules(&self) -> [Rule; 9] {
         [
             (
                 self.max_body_memory_bytes < self.max_body_bytes.saturating_mul(2),
@@ -210,6 +211,14 @@ impl ServerSettings {
             (
                 self.body_timeout_seconds == 0,
                 "server.body_timeout_seconds must be at least 1",
+            ),
+            (
+                self.tls_reload_seconds == 0,
+                "server.tls_reload_seconds must be at least 1",
+            ),
+            (
+                self.tls_certificate_file.is_some() != self.tls_key_file.is_some(),
+                "server.tls_certificate_file and server.tls_key_file belong together: set both, or neither",
             ),
             (
                 self.max_body_bytes < 1_024,
@@ -291,32 +300,6 @@ impl DatabaseSettings {
         self.connect_timeout_milliseconds
             .saturating_mul(attempts)
             .saturating_add(pauses.saturating_mul(3) / 2)
-    }
-
-    /// The addresses are looked at now, not when they are first used; they are never shown.
-    fn check_addresses(&self) -> Result<()> {
-        for (name, url) in [
-            ("database.url", &self.url),
-            ("database.admin_url", &self.admin_url),
-            ("database.retention_url", &self.retention_url),
-        ] {
-            let Some(url) = url else { continue };
-            let parsed: tokio_postgres::Config = url.expose().parse().map_err(|_| {
-                Error::invalid(
-                    "invalid_config",
-                    format!("{name} must look like postgresql://user:password@host:port/database"),
-                )
-            })?;
-            if parsed.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-                return Err(Error::invalid(
-                    "invalid_config",
-                    format!(
-                        "{name} asks for TLS (sslmode=require), which this version does not speak: leave sslmode out and keep the connection on a private network"
-                    ),
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -446,21 +429,34 @@ impl ScheduleSettings {
 
 impl RedisSettings {
     fn check(&self) -> Result<()> {
-        const SCHEMES: [&str; 3] = ["redis://", "unix://", "redis+unix://"];
+        const SCHEMES: [&str; 4] = ["redis://", "rediss://", "unix://", "redis+unix://"];
         refuse_if(
             !(1..=50).contains(&self.response_timeout_milliseconds),
             "redis.response_timeout_milliseconds must be from 1 to 50: a request may lose no more to a Redis that does not answer",
         )?;
+        refuse_if(
+            self.tls_certificate_file.is_some() != self.tls_key_file.is_some(),
+            "redis.tls_certificate_file and redis.tls_key_file belong together: set both, or neither",
+        )?;
         let Some(url) = self.url.as_ref().map(Secret::expose) else {
             return Ok(());
         };
+        let is_tls = url.starts_with("rediss://");
         refuse_if(
-            url.starts_with("rediss://"),
-            "redis.url asks for TLS (rediss://), which this version does not speak: use redis:// on a private network",
+            !is_tls && self.tls_ca_file.is_some(),
+            "redis.tls_ca_file is set and redis.url does not ask for TLS: begin it with rediss://",
+        )?;
+        refuse_if(
+            !is_tls && self.tls_certificate_file.is_some(),
+            "redis.tls_certificate_file is set and redis.url does not ask for TLS: begin it with rediss://",
         )?;
         refuse_if(
             !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) || url::Url::parse(url).is_err(),
-            "redis.url must look like redis://:password@host:port/0 or unix:///path",
+            "redis.url must look like redis://:password@host:port/0, rediss://… for TLS, or unix:///path",
+        )?;
+        refuse_if(
+            is_tls && url.contains('#'),
+            "redis.url has a fragment: certificates are always verified; name the authority with redis.tls_ca_file",
         )
     }
 }

@@ -258,9 +258,12 @@ mod tests {
             ("UTXOIQ_STORE_ALERT__SMTP_URL", "smtps://u:s3cret@h"),
             ("UTXOIQ_STORE_ALERT__EMAIL_TO", "ops@example.com"),
             ("DATABASE_URL", "mysql://u:s3cret@h/d"),
-            ("DATABASE_URL", "postgresql://u:s3cret@h/d?sslmode=require"),
+            ("DATABASE_URL", "postgresql://u:s3cret@h/d?sslmode=allow"),
             ("REDIS_URL", "redis://:s3cret@bad:port"),
-            ("REDIS_URL", "rediss://:s3cret@h"),
+            ("REDIS_URL", "rediss://:s3cret@h/#insecure"),
+            ("UTXOIQ_STORE_SERVER__TLS_KEY_FILE", "/s3cret"),
+            ("UTXOIQ_STORE_REDIS__TLS_KEY_FILE", "/s3cret"),
+            ("UTXOIQ_STORE_DATABASE__PASSWORD_SOURCE", "http://s3cret/t"),
             ("UTXOIQ_STORE_SERVER_LISTEN", "127.0.0.1:1"),
         ] {
             let message = refusal("", &[(name, value)]);

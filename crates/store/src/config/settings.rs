@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Addresses, Secret, Setting};
+use super::{Addresses, Secret, Setting, TlsMode};
 use crate::error::{Error, Result};
 
 /// How log lines look.
@@ -93,12 +93,22 @@ settings! {
     server: ServerSettings {
         /// The address to listen on.
         listen: SocketAddr = "\"127.0.0.1:8080\"",
+        /// The file (PEM) with the certificate to serve TLS with, its intermediates behind it; none: plain HTTP, for loopback or
+        /// behind a proxy that speaks TLS. It is read again when it changes, without a restart.
+        tls_certificate_file: Option<String>,
+        /// The file (PEM) with that certificate's key.
+        tls_key_file: Option<String>,
+        /// How often these files are looked at.
+        tls_reload_seconds: u64 = "60",
+        /// Whether a proxy before this process speaks TLS with clients: browsers are then told to come by TLS only
+        /// (Strict-Transport-Security), as they are where this process speaks it itself.
+        behind_tls: bool = "false",
         /// The largest request body, in bytes; a larger one gets 413. A batch of 5,000 metrics is about 700 kB.
         max_body_bytes: usize = "4194304",
         /// The most memory that bodies take together while they are read and worked on, in bytes; further ones get 503. Those that
         /// arrive in one piece, up to 64 kB, are not counted: a connection buffers as much anyway.
         max_body_memory_bytes: usize = "268435456",
-        /// A body that is not there after so long gets 408; the request's own time, if that is shorter, gets 503.
+        /// A body that is not there after so long, or after nine tenths of a request's time, gets 408.
         body_timeout_seconds: u64 = "20",
         /// A request that takes longer gets 503.
         request_timeout_seconds: u64 = "30",
@@ -117,7 +127,8 @@ settings! {
     }
     /// PostgreSQL.
     database: DatabaseSettings {
-        /// The connection string of the role that serves: postgresql://user:password@host:port/database.
+        /// The connection string of the role that serves: postgresql://user:password@host:port/database. It and the other four
+        /// take libpq's sslmode, sslrootcert, sslcert and sslkey, and password_source; what they do not say, the settings below do.
         url: Option<Secret>,
         /// The connection string for init, migrate, token and test databases; database.url where it is not set.
         admin_url: Option<Secret>,
@@ -130,6 +141,20 @@ settings! {
         /// The connection string of the role that test restores are made with (utxoiq_drill), to any database of the server to
         /// restore on: the scratch database is made beside it. Where it is not set, this process can prove no backup.
         drill_url: Option<Secret>,
+        /// TLS to the database, as libpq names it: disable, prefer, require, verify-ca or verify-full. Where it is not set, prefer;
+        /// or verify-full, where a CA is named. Only the last two know who answers.
+        tls: Option<TlsMode>,
+        /// The file (PEM) of the authorities that may have signed the database's certificate (Cloud SQL's server CA); none: those
+        /// that the system trusts.
+        tls_ca_file: Option<String>,
+        /// The file (PEM) of the certificate that this side shows, where the database asks for one.
+        tls_certificate_file: Option<String>,
+        /// The file (PEM) of its key.
+        tls_key_file: Option<String>,
+        /// Where the password of addresses without one is from, asked anew for each connection: url (there is none), file:/path,
+        /// gcp_metadata (the platform's token, for Cloud SQL's IAM authentication), or an https:// address that answers as
+        /// Google's metadata server does. Tokens are sent only over TLS, a socket or loopback.
+        password_source: String = "\"url\"",
         /// The region the database is in (europe-west1, say). Backups may not lie in it (C8.4).
         region: Option<String>,
         /// Connections kept open (C6.1).
@@ -157,8 +182,16 @@ settings! {
     }
     /// Redis. Without it everything works, from the database alone (C4.5).
     redis: RedisSettings {
-        /// The address: redis://:password@host:port/0, or unix:///path for a socket.
+        /// The address: redis://:password@host:port/0, rediss:// for TLS (certificate and host name are verified), or
+        /// unix:///path for a socket.
         url: Option<Secret>,
+        /// The file (PEM) of the authorities that may have signed Redis' certificate (Memorystore's CA); none: those that the
+        /// system trusts.
+        tls_ca_file: Option<String>,
+        /// The file (PEM) of the certificate that this side shows, where Redis asks for one.
+        tls_certificate_file: Option<String>,
+        /// The file (PEM) of its key.
+        tls_key_file: Option<String>,
         /// How long a command may take; what a request can lose to a Redis that does not answer.
         response_timeout_milliseconds: u64 = "50",
     }

@@ -5,10 +5,10 @@
 use std::{ops::Deref, time::Duration};
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
-use super::pool::connect_error;
-use crate::error::{Error, Result};
+use super::{login::Login, pool::connect_error};
+use crate::{config::DatabaseUrl, error::Result};
 
 /// How long connecting may take as a whole.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,12 +30,14 @@ impl Drop for AbortOnDrop {
 impl Dedicated {
     /// Connects to `url`; `application` is what the server's activity view shows.
     pub async fn open(url: &str, application: &str) -> Result<Self> {
-        let mut config: Config = url.parse().map_err(|_| {
-            Error::invalid(
-                "invalid_config",
-                "the database's address is not a PostgreSQL connection string: check database.admin_url and database.url",
-            )
-        })?;
+        let url = DatabaseUrl::parse(url, "the database's address (database.url or admin_url)")?;
+        Self::enter(url, application).await
+    }
+
+    /// Connects to an address that was read before.
+    pub async fn enter(url: DatabaseUrl, application: &str) -> Result<Self> {
+        let login = Login::new(url)?;
+        let mut config = login.config().clone();
         config
             .application_name(application)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -43,21 +45,9 @@ impl Dedicated {
             .keepalives_interval(Duration::from_secs(10))
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(30));
-        // The driver's own timeout covers only the handshake of the network.
-        let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls))
-            .await
-            .map_err(|_| {
-                Error::unavailable(
-                    "database_unavailable",
-                    "the database did not answer in time: check the network between it and this process",
-                )
-            })?
-            .map_err(connect_error)?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a dedicated database connection ended");
-            }
-        });
+        // In a box: what shakes hands is wide, and would widen everything that may connect.
+        let connecting = Box::pin(login.connect(&config, CONNECT_TIMEOUT));
+        let (client, driver) = connecting.await.map_err(connect_error)?;
         Ok(Self {
             client,
             driver: AbortOnDrop(driver),

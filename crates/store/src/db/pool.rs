@@ -95,9 +95,10 @@ impl Pool {
     /// Makes the pool and starts its maintenance; connects in the background, so that a process can start and
     /// report itself not ready while the database is away.
     pub fn open(settings: &DatabaseSettings) -> Result<Self> {
-        let config = connect::client_config(settings)?;
+        let login = connect::login(settings)?;
+        let config = connect::client_config(&login, settings);
         let counters = Arc::new(Counters::default());
-        let connector = connect::Connector::new(settings, Arc::clone(&counters));
+        let connector = connect::Connector::new(login, settings, Arc::clone(&counters));
         let manager = Manager::from_connect(
             config,
             connector,

@@ -342,7 +342,7 @@ impl Retention<'_> {
                     look.again = true;
                     *last = Some(error);
                 }
-                Err(error) if error.code() == "database_unavailable" => return Err(error),
+                Err(error) if error.is_without_database() => return Err(error),
                 Err(error) => {
                     // An object that is gone since its archive ended is nothing that failed.
                     if self.archive(archive.id).await?.state == archive.state {

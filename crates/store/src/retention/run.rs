@@ -238,10 +238,11 @@ impl Retention<'_> {
         let failure = Failure::of(dataset, day, what, &error);
         self.tell(Event::Failed(failure.clone()));
         report.failures.push(failure);
-        if matches!(
+        let is_hopeless = matches!(
             error.code(),
-            "retention_run_over" | "cold_store_unavailable" | "database_unavailable"
-        ) {
+            "retention_run_over" | "cold_store_unavailable"
+        );
+        if is_hopeless || error.is_without_database() {
             return Err(error);
         }
         Ok(())

@@ -34,3 +34,4 @@ mod schedule;
 mod statements;
 mod support;
 mod token;
+mod transport;

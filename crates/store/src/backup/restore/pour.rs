@@ -71,6 +71,7 @@ pub(super) async fn pour(plan: &Plan<'_>, dump: &File, progress: &Progress) -> R
     let mut child = plan
         .at
         .command(plan.tool, APPLICATION)
+        .await?
         .env("PGOPTIONS", target::OPTIONS)
         .args(["--exit-on-error", "--no-password", "--verbose"])
         .arg(format!("--jobs={}", plan.jobs))
@@ -143,6 +144,7 @@ async fn list(plan: &Plan<'_>, dump: &File) -> Result<(File, u64)> {
     let mut child = plan
         .at
         .command(plan.tool, APPLICATION)
+        .await?
         .args(["--list", "/dev/stdin"])
         .stdin(again(dump)?)
         .stdout(Stdio::piped())

@@ -5,11 +5,16 @@ use std::{fmt, io, pin::Pin, sync::Arc, sync::atomic::Ordering::Relaxed, time::D
 use deadpool_postgres::Connect;
 use rand::RngExt as _;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, error::SqlState};
+use tokio_postgres::{Client, Config, error::SqlState};
 
 use super::Counters;
 use crate::{
-    config::DatabaseSettings,
+    config::{DatabaseSettings, DatabaseUrl},
+    db::{
+        login::{Login, NO_PASSWORD},
+        password::NoPassword,
+        tls,
+    },
     error::{Error, Result},
 };
 
@@ -28,19 +33,25 @@ pub enum ConnectCause {
     Authentication,
     /// The database does not exist; retrying would not help.
     NoDatabase,
+    /// TLS could not be agreed on, or the server is not who it should be; retrying would not help.
+    Tls,
+    /// The password could not be had from where it is kept.
+    Password,
     /// Anything else.
     Other,
 }
 
 impl ConnectCause {
     /// All causes, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Timeout,
         Self::TooManyClients,
         Self::Starting,
         Self::Authentication,
         Self::NoDatabase,
+        Self::Tls,
+        Self::Password,
         Self::Other,
     ];
 
@@ -53,16 +64,18 @@ impl ConnectCause {
             Self::Starting => "starting",
             Self::Authentication => "authentication",
             Self::NoDatabase => "no_database",
+            Self::Tls => "tls",
+            Self::Password => "password",
             Self::Other => "other",
         }
     }
 
     /// Whether another attempt can do better.
     pub fn is_transient(self) -> bool {
-        !matches!(self, Self::Authentication | Self::NoDatabase)
+        !matches!(self, Self::Authentication | Self::NoDatabase | Self::Tls)
     }
 
-    fn of(error: &tokio_postgres::Error) -> Self {
+    pub(in crate::db) fn of(error: &tokio_postgres::Error) -> Self {
         if let Some(state) = error.code() {
             return match state {
                 &SqlState::TOO_MANY_CONNECTIONS => Self::TooManyClients,
@@ -76,6 +89,12 @@ impl ConnectCause {
                 _ => Self::Other,
             };
         }
+        if NoPassword::in_error(error).is_some() {
+            return Self::Password;
+        }
+        if tls::failure(error).is_some() {
+            return Self::Tls;
+        }
         let mut cause = std::error::Error::source(error);
         while let Some(inner) = cause {
             if let Some(io) = inner.downcast_ref::<io::Error>() {
@@ -87,7 +106,7 @@ impl ConnectCause {
             }
             cause = inner.source();
         }
-        // The only error of the driver without a source and a state is its timeout; see `attempt`.
+        // The only error of the driver without a source and a state is its timeout; see `Login::connect`.
         if std::error::Error::source(error).is_none() && !error.is_closed() {
             Self::Timeout
         } else {
@@ -121,6 +140,14 @@ pub(in crate::db) fn connect_error(error: tokio_postgres::Error) -> Error {
             "the database did not accept this service's role or password: check database.url"
         }
         ConnectCause::NoDatabase => "the database named by database.url does not exist",
+        ConnectCause::Tls => {
+            let message = tls::failure(&error).unwrap_or("TLS with the database failed");
+            return Error::unavailable("database_tls_failed", message).with_source(error);
+        }
+        ConnectCause::Password => {
+            return Error::unavailable("database_password_unavailable", NO_PASSWORD)
+                .with_source(error);
+        }
         ConnectCause::Other => "no connection to the database could be made; the log has the cause",
     };
     Error::unavailable("database_unavailable", message).with_source(error)
@@ -134,14 +161,15 @@ pub(super) fn unreachable() -> Error {
     )
 }
 
+/// The way in that the settings say.
+pub(super) fn login(settings: &DatabaseSettings) -> Result<Login> {
+    let address = settings.completed(settings.url()?);
+    Login::new(DatabaseUrl::parse(&address, "database.url")?)
+}
+
 /// The driver's configuration: what the URL says, with our limits.
-pub(super) fn client_config(settings: &DatabaseSettings) -> Result<Config> {
-    let mut config: Config = settings.url()?.parse().map_err(|_| {
-        Error::invalid(
-            "invalid_config",
-            "database.url is not a PostgreSQL connection string",
-        )
-    })?;
+pub(super) fn client_config(login: &Login, settings: &DatabaseSettings) -> Config {
+    let mut config = login.config().clone();
     let timeout = Duration::from_millis(settings.connect_timeout_milliseconds);
     config
         .connect_timeout(timeout)
@@ -168,11 +196,12 @@ pub(super) fn client_config(settings: &DatabaseSettings) -> Result<Config> {
         Some(theirs) => format!("{ours} {theirs}"),
         None => ours,
     });
-    Ok(config)
+    config
 }
 
 /// Connects, with retries.
 pub(super) struct Connector {
+    login: Login,
     timeout: Duration,
     retries: u32,
     backoff: Duration,
@@ -180,8 +209,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &DatabaseSettings, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(login: Login, settings: &DatabaseSettings, counters: Arc<Counters>) -> Self {
         Self {
+            login,
             timeout: Duration::from_millis(settings.connect_timeout_milliseconds),
             retries: settings.connect_retries,
             backoff: Duration::from_millis(settings.connect_backoff_milliseconds),
@@ -205,7 +235,7 @@ impl Connect for Connector {
         Box::pin(async move {
             let mut retry = 0;
             loop {
-                let error = match attempt(&config, self.timeout).await {
+                let error = match self.login.connect(&config, self.timeout).await {
                     Ok(made) => {
                         self.counters.created.fetch_add(1, Relaxed);
                         self.counters.failing.store(false, Relaxed);
@@ -233,23 +263,6 @@ impl Connect for Connector {
 fn backoff(base: Duration, retry: u32) -> Duration {
     let pause = base * 2_u32.saturating_pow(retry);
     pause + pause.mul_f64(rand::rng().random_range(0.0..0.5))
-}
-
-/// One attempt, bounded as a whole: the driver's own timeout covers only the TCP handshake, and a server that accepts
-/// and never answers would hold it for ever.
-async fn attempt(
-    config: &Config,
-    timeout: Duration,
-) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-    let (client, connection) = tokio::time::timeout(timeout, config.connect(NoTls))
-        .await
-        .unwrap_or_else(|_| Err(tokio_postgres::Error::__private_api_timeout()))?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a database connection ended");
-        }
-    });
-    Ok((client, task))
 }
 
 #[cfg(test)]
