@@ -2,18 +2,30 @@
 //!
 //! * A connection that does not send a request's head in time is closed, so that slow or silent clients cannot hold
 //!   connections for ever. The same time bounds how long a kept-alive connection may be idle.
-//! * At most so many connections are open; further ones wait in the system's queue until one closes.
+//! * At most so many connections are open; a further one gets the place of the one that has been without a request the
+//!   longest ([`places`]).
 //! * With a certificate, TLS 1.2 or newer is spoken and nothing else. A handshake holds a place and has the head's time; who is
 //!   slow at it keeps nobody else from being accepted.
 //! * On shutdown nothing new is accepted, idle connections close, requests under way are finished within the grace
 //!   period, and what is left then is cut off.
 
+mod places;
 mod tls;
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{
+    Router,
+    body::{Body, HttpBody as _},
+    http::{Request, Response},
+};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -21,11 +33,14 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
 };
 use utxoiq_store::{config::ServerSettings, error::Result};
 
-use self::tls::ServedTls;
+use self::{
+    places::{Place, Places, Seat},
+    tls::ServedTls,
+};
 
 /// The largest request head, in bytes; hyper answers a larger one with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -58,10 +73,7 @@ pub(crate) async fn serve(
     draining: impl FnOnce(),
 ) -> Result<()> {
     let (tls, seen) = ServedTls::open(settings).await?.unzip();
-    let max_connections = settings
-        .max_connections
-        .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-    let places = Arc::new(Semaphore::new(max_connections));
+    let places = Places::new(settings.max_connections);
     let (phase, _) = watch::channel(Phase::Serving);
     let head_timeout = Duration::from_secs(settings.header_timeout_seconds);
     let mut builder = http1::Builder::new();
@@ -77,11 +89,8 @@ pub(crate) async fn serve(
     });
     let accepting = async {
         loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             let stream = accept(&listener).await;
+            let place = places.take().await;
             let shared = Arc::clone(&shared);
             tokio::spawn(connection(shared, stream, phase.subscribe(), place));
         }
@@ -100,12 +109,13 @@ pub(crate) async fn serve(
     drop(listener);
     draining();
     phase.send_replace(Phase::Draining);
-    let all_places = places.acquire_many(u32::try_from(max_connections).unwrap_or(u32::MAX));
     let grace = Duration::from_secs(settings.shutdown_grace_seconds);
-    if tokio::time::timeout(grace, all_places).await.is_err() {
-        let left = max_connections - places.available_permits();
+    if tokio::time::timeout(grace, places.all_left())
+        .await
+        .is_err()
+    {
         tracing::warn!(
-            connections = left,
+            connections = places.count(),
             "cut off what was not finished within server.shutdown_grace_seconds"
         );
         phase.send_replace(Phase::CutOff);
@@ -137,21 +147,22 @@ async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
     mut phase: watch::Receiver<Phase>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 ) {
     // Answers are written whole: waiting for more would only delay them. Where it cannot be set, they are just slower.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &shared.tls else {
-        return requests(&shared, stream, phase).await;
+        return requests(&shared, stream, phase, &place.seat).await;
     };
     let handshake = tls.acceptor().accept(stream);
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(shared.handshake_timeout, handshake) => shaken,
         // Nothing was asked yet: nothing is lost.
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        () = place.seat.given_away() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => requests(&shared, stream, phase).await,
+        Ok(Ok(stream)) => requests(&shared, stream, phase, &place.seat).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -162,8 +173,12 @@ async fn requests(
     shared: &Shared,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     mut phase: watch::Receiver<Phase>,
+    seat: &Arc<Seat>,
 ) {
-    let service = TowerToHyperService::new(shared.router.clone());
+    let service = Seated {
+        seat: Arc::clone(seat),
+        service: TowerToHyperService::new(shared.router.clone()),
+    };
     let serving = shared
         .builder
         .serve_connection(TokioIo::new(stream), service);
@@ -176,6 +191,7 @@ async fn requests(
                 }
                 return;
             }
+            () = seat.given_away() => return,
             changed = phase.changed() => {
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::CutOff };
                 match now {
@@ -185,5 +201,38 @@ async fn requests(
                 }
             }
         }
+    }
+}
+
+/// The service of one connection, which tells its place when a request is being answered.
+struct Seated {
+    seat: Arc<Seat>,
+    service: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for Seated {
+    type Response = Response<Body>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Some(working) = self.seat.work() else {
+            let gone = io::Error::other("the connection's place was given away");
+            return Box::pin(std::future::ready(Err(gone)));
+        };
+        let answering = self.service.call(request);
+        Box::pin(async move {
+            let Ok(answer) = answering.await;
+            if answer.body().size_hint().exact().is_some() {
+                return Ok(answer);
+            }
+            // It streams: the request lasts until the last piece.
+            Ok(answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _still = &working;
+                    frame
+                }))
+            }))
+        })
     }
 }
