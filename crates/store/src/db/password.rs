@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 64 * 1024;
 
 /// How long before its end a token is not used any more, at most: connecting takes time, and clocks differ.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// Why there is no password; safe to be shown.
 #[derive(Debug)]
