@@ -29,6 +29,7 @@ async fn a_request_under_way_is_finished_and_nothing_new_is_accepted() {
     tokio::time::timeout(Duration::from_secs(1), served)
         .await
         .expect("it ends")
+        .unwrap()
         .unwrap();
 }
 
@@ -40,7 +41,7 @@ async fn what_is_not_finished_within_the_grace_period_is_cut_off() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let began = Instant::now();
     stop.send(()).unwrap();
-    served.await.unwrap();
+    served.await.unwrap().unwrap();
     assert!(slow.await.unwrap().is_err());
     assert!(began.elapsed() < Duration::from_secs(10));
 }
