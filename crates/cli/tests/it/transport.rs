@@ -110,6 +110,23 @@ impl House {
         }
     }
 
+    /// The keys of backups, and their settings.
+    async fn make_keys(&mut self) {
+        for key in ["recovery", "drill"] {
+            let file = text(&self.folder.path().join(key));
+            let said = self.run(&["backup", "keygen", "--output", &file], 0).await;
+            let public = said
+                .split_whitespace()
+                .find(|word| word.starts_with("age1"));
+            let name = format!("UTXOIQ_STORE_BACKUP__{}_RECIPIENT", key.to_uppercase());
+            self.set(&name, public.unwrap());
+        }
+        let identity = fs::read_to_string(self.folder.path().join("drill")).unwrap();
+        let mut lines = identity.lines();
+        let secret = lines.find(|line| line.starts_with("AGE-SECRET-KEY-"));
+        self.set("UTXOIQ_STORE_BACKUP__DRILL_IDENTITY", secret.unwrap());
+    }
+
     async fn admin(&self) -> Dedicated {
         let url = format!("{}?sslmode=require", self.cluster.admin_url("postgres"));
         Dedicated::open(&url, "test").await.unwrap()
@@ -126,6 +143,7 @@ async fn a_whole_service_runs_with_nothing_in_the_clear() {
         let sql = format!("alter role {role} password '{PASSWORD}'");
         admin.batch_execute(&sql).await.unwrap();
     }
+    house.make_keys().await;
     // The backup's role has the platform's token for a password.
     let sql = format!("alter role utxoiq_backup password '{TOKEN}'");
     admin.batch_execute(&sql).await.unwrap();
@@ -165,23 +183,6 @@ async fn a_whole_service_runs_with_nothing_in_the_clear() {
     house.run(&["backfill", "list"], 1).await;
     house.set("UTXOIQ_STORE_CA_FILE", text(&authority.file()));
 
-    for (key, setting) in [("recovery", "RECIPIENT"), ("drill", "RECIPIENT")] {
-        let file = text(&house.folder.path().join(key));
-        let public = house.run(&["backup", "keygen", "--output", &file], 0).await;
-        let public = public
-            .lines()
-            .find(|line| line.starts_with("age1"))
-            .unwrap()
-            .to_owned();
-        let name = format!("UTXOIQ_STORE_BACKUP__{}_{setting}", key.to_uppercase());
-        house.set(&name, public);
-    }
-    let identity = fs::read_to_string(house.folder.path().join("drill")).unwrap();
-    let identity = identity
-        .lines()
-        .find(|line| line.starts_with("AGE-SECRET-KEY-"))
-        .unwrap();
-    house.set("UTXOIQ_STORE_BACKUP__DRILL_IDENTITY", identity);
     house.run(&["backup", "create"], 0).await;
     assert!(service.asked() >= 1);
     house.run(&["backup", "drill"], 0).await;

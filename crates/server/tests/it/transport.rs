@@ -124,7 +124,11 @@ async fn a_silent_handshake_holds_nobody_up_and_ends_in_time() {
     let mut said = Vec::new();
     let closed = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut said));
     closed.await.expect("it is closed").unwrap();
-    assert!(began.elapsed() >= Duration::from_millis(900));
+    let took = began.elapsed();
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
     // Nor does it hold up the end.
     let _late = TcpStream::connect(address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -42,7 +42,8 @@ impl Login {
         config: &Config,
         timeout: Duration,
     ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        tokio::time::timeout(timeout, self.enter(config))
+        // Boxed: the handshake and the question for a password are large, and everything that connects would carry them.
+        tokio::time::timeout(timeout, Box::pin(self.enter(config)))
             .await
             .unwrap_or_else(|_| Err(tokio_postgres::Error::__private_api_timeout()))
     }
@@ -98,7 +99,7 @@ fn with(config: &Config, password: &Secret) -> Config {
 pub async fn password_of(url: &DatabaseUrl) -> Result<Option<Secret>> {
     tls::warn_once(url);
     let there = url.config().get_password();
-    match password::find(url.password_source()).await {
+    match Box::pin(password::find(url.password_source())).await {
         Ok(Some(found)) => Ok(Some(found.password)),
         Ok(None) => Ok(there.map(|there| Secret::new(String::from_utf8_lossy(there)))),
         Err(none) => Err(no_password(none)),

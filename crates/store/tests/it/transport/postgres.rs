@@ -17,6 +17,14 @@ hostssl all all 127.0.0.1/32 scram-sha-256
 local all all scram-sha-256
 ";
 
+/// Parameters that verify with an authority.
+fn verify(mode: &str, authority: &Authority) -> String {
+    format!(
+        "sslmode={mode} sslrootcert='{}'",
+        authority.file().display()
+    )
+}
+
 /// A server that takes nobody without TLS, and the authorities around it.
 struct World {
     ours: Authority,
@@ -50,14 +58,6 @@ impl World {
             "host={host} hostaddr=127.0.0.1 port={} user=postgres password={} dbname=postgres {more}",
             self.cluster.port(),
             self.cluster.password()
-        )
-    }
-
-    /// Parameters that verify with an authority.
-    fn verify(&self, mode: &str, authority: &Authority) -> String {
-        format!(
-            "sslmode={mode} sslrootcert='{}'",
-            authority.file().display()
         )
     }
 
@@ -96,14 +96,14 @@ async fn each_mode_accepts_and_refuses_what_libpq_has_it_accept_and_refuse() {
     let (ours, theirs) = (&world.ours, &world.theirs);
     let named = |host: &str, more: &str| world.named(host, more);
     for good in [
-        named("db.utxoiq.test", &world.verify(full, ours)),
-        named("127.0.0.1", &world.verify(full, ours)),
+        named("db.utxoiq.test", &verify(full, ours)),
+        named("127.0.0.1", &verify(full, ours)),
         // Its own default, where an authority is named.
         named(
             "db.utxoiq.test",
             &format!("sslrootcert='{}'", ours.file().display()),
         ),
-        named("other.utxoiq.test", &world.verify(ca, ours)),
+        named("other.utxoiq.test", &verify(ca, ours)),
         named("other.utxoiq.test", "sslmode=require"),
         named("other.utxoiq.test", "sslmode=prefer"),
         named("other.utxoiq.test", ""),
@@ -118,17 +118,11 @@ async fn each_mode_accepts_and_refuses_what_libpq_has_it_accept_and_refuse() {
     assert!(world.accepts(&url).await);
 
     for (bad, why) in [
-        (
-            named("db.utxoiq.test", &world.verify(full, theirs)),
-            "authority",
-        ),
-        (
-            named("db.utxoiq.test", &world.verify(ca, theirs)),
-            "authority",
-        ),
+        (named("db.utxoiq.test", &verify(full, theirs)), "authority"),
+        (named("db.utxoiq.test", &verify(ca, theirs)), "authority"),
         (named("db.utxoiq.test", "sslmode=verify-full"), "authority"),
         (
-            named("other.utxoiq.test", &world.verify(full, ours)),
+            named("other.utxoiq.test", &verify(full, ours)),
             "another name",
         ),
     ] {
@@ -140,7 +134,7 @@ async fn each_mode_accepts_and_refuses_what_libpq_has_it_accept_and_refuse() {
 
     world.show(&ours.issue_expired(&["db.utxoiq.test"])).await;
     for mode in [full, ca] {
-        let expired = named("db.utxoiq.test", &world.verify(mode, ours));
+        let expired = named("db.utxoiq.test", &verify(mode, ours));
         let message = world.refuses(&expired, "database_tls_failed").await;
         assert!(message.contains("expired"), "{message}");
     }
@@ -153,7 +147,7 @@ async fn each_mode_accepts_and_refuses_what_libpq_has_it_accept_and_refuse() {
     world.show(&ours.issue(&["db.utxoiq.test"])).await;
     assert!(
         world
-            .accepts(&named("db.utxoiq.test", &world.verify(full, ours)))
+            .accepts(&named("db.utxoiq.test", &verify(full, ours)))
             .await
     );
 }
@@ -161,16 +155,13 @@ async fn each_mode_accepts_and_refuses_what_libpq_has_it_accept_and_refuse() {
 #[tokio::test]
 async fn a_pool_connects_by_tls_and_tries_a_wrong_certificate_once() {
     let world = World::new().await;
-    let good = world.named("db.utxoiq.test", &world.verify("verify-full", &world.ours));
+    let good = world.named("db.utxoiq.test", &verify("verify-full", &world.ours));
     let good = pool(&good).unwrap();
     let sql = "select version from pg_stat_ssl where pid = pg_backend_pid()";
     let row = good.get().await.unwrap().query_one(sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, String>(0), "TLSv1.3");
 
-    let bad = world.named(
-        "db.utxoiq.test",
-        &world.verify("verify-full", &world.theirs),
-    );
+    let bad = world.named("db.utxoiq.test", &verify("verify-full", &world.theirs));
     let bad = pool(&bad).unwrap();
     let error = bad.get().await.unwrap_err();
     assert_eq!(error.code(), "database_tls_failed");
@@ -206,7 +197,7 @@ async fn a_client_shows_its_certificate_where_the_server_asks_for_one() {
         format!(
             "host=127.0.0.1 port={} user=certified dbname=postgres {} {files}",
             world.cluster.port(),
-            world.verify("verify-full", &world.ours)
+            verify("verify-full", &world.ours)
         )
     };
     let good = world.clients.issue(&["certified"]);
