@@ -259,7 +259,7 @@ async fn a_drill_that_is_cancelled_or_killed_leaves_nothing_for_longer_than_to_t
     assert_eq!(house.drill().await.unwrap_err().code(), "drill_running");
     // As a kill leaves it: its database, and its row with a lease.
     let dead = house.proofs().await[0].id;
-    let server = connect(&house.db.url_of(roles::DRILL)).await;
+    let server = connect(&house.db.drill_url()).await;
     let others = format!("utxoiq_drill_{}", Uuid::new_v4().simple());
     for name in [&scratch, &others] {
         let make = format!("create database {name}");
