@@ -1,5 +1,9 @@
 //! The roles: who may what, and that making them is repeatable, for a superuser and for an administrator who is none.
 
+mod attack;
+mod fort;
+mod grants;
+
 use tokio_postgres::{Client, error::SqlState};
 use utxoiq_store::{
     Kind,
