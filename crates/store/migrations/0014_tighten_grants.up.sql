@@ -43,11 +43,12 @@ create trigger kept_from_deletion before delete on alerts for each row
 create trigger kept before update on backups for each row
     when (old.state = 'pruned'
           or (old.stored_at is not null
-              and ((new.plain_bytes, new.stored_bytes, new.row_count, new.table_count, new.sha256, new.manifest_sha256,
-                    new.schema_version, new.stored_at, new.ended_at)
-                   is distinct from (old.plain_bytes, old.stored_bytes, old.row_count, old.table_count, old.sha256,
-                                     old.manifest_sha256, old.schema_version, old.stored_at, old.ended_at)
-                   or new.state not in (old.state, 'verified', 'pruned'))))
+              and (new.plain_bytes is distinct from old.plain_bytes or new.stored_bytes is distinct from old.stored_bytes
+                   or new.row_count is distinct from old.row_count or new.table_count is distinct from old.table_count
+                   or new.sha256 is distinct from old.sha256 or new.manifest_sha256 is distinct from old.manifest_sha256
+                   or new.schema_version is distinct from old.schema_version
+                   or new.stored_at is distinct from old.stored_at or new.ended_at is distinct from old.ended_at
+                   or (new.state <> old.state and new.state <> 'verified' and new.state <> 'pruned'))))
     execute function refuse_to_rewrite();
 create trigger kept before update on backup_proofs for each row
     when (old.ended_at is not null) execute function refuse_to_rewrite();

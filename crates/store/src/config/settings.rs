@@ -122,8 +122,9 @@ settings! {
         /// The connection string of the role that is backed up with (utxoiq_backup), which may read everything. Where it is not
         /// set, this process can make no backup.
         backup_url: Option<Secret>,
-        /// The connection string of the role that test restores are made with (utxoiq_drill), to any database of the server to
-        /// restore on: the scratch database is made beside it. Where it is not set, this process can prove no backup.
+        /// The connection string of the role that test restores are made with (utxoiq_drill), to a database of the server to restore
+        /// on, which is not the one that is served from (postgres, say): the scratch database is made beside it. Where it is not
+        /// set, this process can prove no backup.
         drill_url: Option<Secret>,
         /// The region the database is in (europe-west1, say). Backups may not lie in it (C8.4).
         region: Option<String>,

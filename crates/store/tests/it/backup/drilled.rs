@@ -308,3 +308,16 @@ async fn what_is_emptied_or_dropped_after_the_moment_is_in_the_backup() {
     assert_eq!(tables["public.metric_marks"].rows, 1);
     assert_eq!(house.drill().await.unwrap().outcome, Some(Outcome::Proved));
 }
+
+#[tokio::test]
+async fn large_objects_that_anybody_can_make_are_in_no_backup_and_stop_none() {
+    let house = House::new().await;
+    let app = house.db.client(roles::APP).await;
+    app.batch_execute("select lo_from_bytea(0, 'in the way')")
+        .await
+        .unwrap();
+    let backup = house.make().await.unwrap();
+    assert_eq!(backup.state.as_str(), "verified");
+    let proof = house.drill().await.unwrap();
+    assert_eq!(proof.outcome, Some(Outcome::Proved));
+}
