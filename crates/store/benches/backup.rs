@@ -97,7 +97,7 @@ impl Bench {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let vars = [
             ("DATABASE__BACKUP_URL", db.url_of(roles::BACKUP)),
-            ("DATABASE__DRILL_URL", db.url_of(roles::DRILL)),
+            ("DATABASE__DRILL_URL", db.drill_url()),
             ("BACKUP_STORE__URL", format!("file://{}", path("store"))),
             ("BACKUP__RECOVERY_RECIPIENT", recovery.recipient),
             ("BACKUP__DRILL_RECIPIENT", drill.recipient),

@@ -289,7 +289,7 @@ pub const REPORT_START: Statement = Statement {
     sql: "update backfill_jobs
           set reported_covered_blocks = covered_blocks,
               trusted_below = case when coalesce($2, start_block) > trusted_below then trusted_below end
-          where id = $1",
+          where id = $1 and status in ('running', 'paused')",
     params: &[Type::UUID, Type::INT8],
     columns: &[],
 };

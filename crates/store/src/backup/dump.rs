@@ -81,6 +81,7 @@ pub(super) async fn dump(
         .args([
             "--format=custom",
             "--compress=0",
+            "--no-blobs",
             "--no-password",
             "--lock-wait-timeout=10s",
         ])

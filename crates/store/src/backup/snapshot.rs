@@ -83,16 +83,18 @@ async fn refuse_what_is_not_backed_up(connection: &Dedicated) -> Result<()> {
     let row = connection.query_one(source::NOT_BACKED_UP.sql, &[]).await?;
     let large_objects: i64 = row.try_get("large_objects")?;
     let row_security: Option<String> = row.try_get("row_security")?;
-    let refused = |what: String| Err(Error::conflict("backup_incomplete", what));
+    // Everybody may make one: refusing them would let whoever has any password stop all backups.
     if large_objects > 0 {
-        return refused(format!(
-            "the database has {large_objects} large objects, which only a superuser can back up: this product makes none; remove them with lo_unlink, or move them elsewhere"
-        ));
+        tracing::warn!(
+            large_objects,
+            "the database has large objects, which are in no backup: this product makes none; remove them with lo_unlink, or move them elsewhere"
+        );
     }
     if let Some(tables) = row_security {
-        return refused(format!(
+        let what = format!(
             "row security hides rows of {tables} from the backup: this product uses none; disable it there"
-        ));
+        );
+        return Err(Error::conflict("backup_incomplete", what));
     }
     Ok(())
 }

@@ -138,8 +138,9 @@ settings! {
         /// The connection string of the role that is backed up with (utxoiq_backup), which may read everything. Where it is not
         /// set, this process can make no backup.
         backup_url: Option<Secret>,
-        /// The connection string of the role that test restores are made with (utxoiq_drill), to any database of the server to
-        /// restore on: the scratch database is made beside it. Where it is not set, this process can prove no backup.
+        /// The connection string of the role that test restores are made with (utxoiq_drill), to a database of the server to restore
+        /// on, which is not the one that is served from (postgres, say): the scratch database is made beside it. Where it is not
+        /// set, this process can prove no backup.
         drill_url: Option<Secret>,
         /// TLS to the database, as libpq names it: disable, prefer, require, verify-ca or verify-full. Where it is not set, prefer;
         /// or verify-full, where a CA is named. Only the last two know who answers.

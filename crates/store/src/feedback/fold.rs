@@ -1,7 +1,8 @@
 //! Folding: what statements have added and taken away becomes one row for each insight.
 //!
 //! Writers append deltas, each with the number `x` of its transaction. A fold deletes deltas and adds their sums to
-//! `feedback_stats`, both in one statement. Readers add the folded row and the deltas that are there.
+//! `feedback_stats`, both in one statement. Readers add the folded row and the deltas that are there. The fold is a function
+//! of the database's (`feedback_fold_part`): the role that serves may call it, and can neither delete a delta nor change a count.
 //!
 //! # Why no count is lost or taken twice
 //!
@@ -90,24 +91,11 @@ async fn fold(pool: &Pool, limit: i64) -> Result<Folded> {
 }
 
 async fn fold_part(pool: &Pool, limit: i64) -> Result<Folded> {
-    let mut connection = pool.get().await?;
-    let tx = connection.transaction().await?;
-    let Some(row) = db::query_opt(&tx, &queries::LOCK_FOLD, &[]).await? else {
-        return Ok(Folded {
-            skipped: true,
-            ..Folded::default()
-        });
-    };
-    if !row.try_get::<_, bool>("here")? {
-        db::execute(&tx, &queries::RESET_FOLD, &[]).await?;
-    }
-    let deltas = db::query_one(&tx, &queries::FOLD_STATS, &[&limit]).await?;
-    let day_deltas = db::query_one(&tx, &queries::FOLD_DAYS, &[&limit]).await?;
-    let part = Folded {
-        deltas: deltas.try_get("folded")?,
-        day_deltas: day_deltas.try_get("folded")?,
-        skipped: false,
-    };
-    tx.commit().await?;
-    Ok(part)
+    let connection = pool.get().await?;
+    let part = db::query_one(&connection, &queries::FOLD_PART, &[&limit]).await?;
+    Ok(Folded {
+        deltas: part.try_get("deltas")?,
+        day_deltas: part.try_get("day_deltas")?,
+        skipped: part.try_get("skipped")?,
+    })
 }

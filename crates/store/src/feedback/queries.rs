@@ -31,13 +31,4 @@ pub const ENTRY_COLUMNS: &[(&str, Type)] = &[
 ];
 
 /// Every statement of feedback.
-pub const ALL: &[&Statement] = &[
-    &WRITE,
-    &WITHDRAW,
-    &READ_STATS,
-    &DRIFT,
-    &LOCK_FOLD,
-    &RESET_FOLD,
-    &FOLD_STATS,
-    &FOLD_DAYS,
-];
+pub const ALL: &[&Statement] = &[&WRITE, &WITHDRAW, &READ_STATS, &DRIFT, &FOLD_PART];

@@ -57,7 +57,7 @@ impl Own<'_> {
         let [recovery, drill] = self.keys;
         let own = [
             ("DATABASE__BACKUP_URL", self.db.url_of(roles::BACKUP)),
-            ("DATABASE__DRILL_URL", self.db.url_of(roles::DRILL)),
+            ("DATABASE__DRILL_URL", self.db.drill_url()),
             (
                 "BACKUP_STORE__URL",
                 format!("file://{}", self.first.display()),

@@ -27,6 +27,10 @@ pub const PASSWORD: &str = "only-for-tests";
 /// The key of the lock under which templates are built; taken in the administration database.
 const TEMPLATE_LOCK: i64 = 0x7574_786f_7465_7374;
 
+/// The roles that connect to a database that is served from.
+const ROLES_OF_A_SERVICE: [&str; 4] =
+    [roles::MIGRATOR, roles::APP, roles::RETENTION, roles::BACKUP];
+
 /// A database of a test's own, dropped with it.
 pub struct TestDb {
     name: String,
@@ -39,23 +43,28 @@ impl TestDb {
         let template = TEMPLATE
             .get_or_init(|| template(Some(Migrator::embedded().unwrap())))
             .await;
-        Self::copy_of(template).await
+        Self::copy_of(template, &ROLES_OF_A_SERVICE).await
     }
 
-    /// A database with roles and grants and without migrations.
+    /// A database with roles and grants and without migrations, into which one may restore.
     pub async fn empty() -> Self {
         static TEMPLATE: OnceCell<String> = OnceCell::const_new();
         let template = TEMPLATE.get_or_init(|| template(None)).await;
-        Self::copy_of(template).await
+        Self::copy_of(template, &roles::LOGIN).await
     }
 
-    async fn copy_of(template: &str) -> Self {
+    async fn copy_of(template: &str, may_connect: &[&str]) -> Self {
         let name = format!("utxoiq_test_{}", Uuid::new_v4().simple());
         let admin = connect(&admin_url()).await;
         let sql = format!("create database {name} template {template}");
         admin.batch_execute(&sql).await.unwrap();
         // A copy has the template's contents but not the rights on the database itself.
-        let sql = format!("grant create on database {name} to {}", roles::OWNER);
+        let sql = format!(
+            "revoke all on database {name} from public; grant create on database {name} to {};
+             grant connect on database {name} to {}",
+            roles::OWNER,
+            may_connect.join(", ")
+        );
         admin.batch_execute(&sql).await.unwrap();
         Self { name }
     }
@@ -109,6 +118,17 @@ impl TestDb {
             .chain(vars)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Loader::default().env(vars).unwrap().finish().unwrap()
+    }
+
+    /// The address for the drill's role, whose databases are others.
+    pub fn drill_url(&self) -> String {
+        with_database(&self.url_of(roles::DRILL), "postgres")
+    }
+
+    /// Lets a role connect, as the drill's before a restore.
+    pub async fn let_in(&self, role: &str) {
+        let sql = format!("grant connect on database {} to {role}", self.name);
+        self.admin().await.batch_execute(&sql).await.unwrap();
     }
 
     /// A connection as the superuser.

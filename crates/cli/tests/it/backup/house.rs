@@ -254,6 +254,9 @@ impl House {
         let admin = self.new.admin_url(database);
         self.shell(&format!("DATABASE_ADMIN_URL='{admin}' utxoiq-store init"))
             .assert("init", 0, &[]);
+        let let_in = format!("grant connect on database {database} to utxoiq_drill");
+        self.shell(&format!("psql '{server}' -c '{let_in}'"))
+            .assert(&let_in, 0, &[]);
     }
 }
 
@@ -268,7 +271,10 @@ fn urls(cluster: &PgCluster) -> [(String, String); 5] {
             url("utxoiq_retention"),
         ),
         ("UTXOIQ_STORE_DATABASE__BACKUP_URL", url("utxoiq_backup")),
-        ("UTXOIQ_STORE_DATABASE__DRILL_URL", url("utxoiq_drill")),
+        (
+            "UTXOIQ_STORE_DATABASE__DRILL_URL",
+            cluster.url("utxoiq_drill", PASSWORD, "postgres"),
+        ),
     ]
     .map(|(name, url)| (name.to_owned(), url))
 }

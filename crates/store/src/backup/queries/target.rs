@@ -119,12 +119,16 @@ pub fn create_database(name: &str) -> [String; 2] {
     ]
 }
 
-/// The SQL that takes from the roles the right to come into a database.
+/// The SQL that takes from the other roles the right to come into a database of the drill's.
 pub fn close_to_others(name: &str) -> String {
+    let others: Vec<&str> = roles::LOGIN
+        .into_iter()
+        .filter(|role| *role != roles::DRILL)
+        .collect();
     format!(
         "revoke connect on database {} from {}",
         quoted(name),
-        roles::LOGIN.join(", ")
+        others.join(", ")
     )
 }
 

@@ -7,7 +7,11 @@
 --   utxoiq_app        serves; migrations grant it what it needs, table by table
 --   utxoiq_retention  archives and deletes, only through functions that check again
 --   utxoiq_backup     reads everything
---   utxoiq_drill      makes scratch databases and restores into them, with the rights of both owners, as pg_restore needs
+--   utxoiq_drill      makes scratch databases and restores into them, with the rights of both owners, as pg_restore needs;
+--                     therefore it may not connect to this database: whoever restores into it grants that first
+--
+-- PUBLIC loses every right on this database and on its schema public. Whoever else uses the database needs its rights by
+-- name: GRANT CONNECT ON DATABASE … TO …, GRANT USAGE ON SCHEMA public TO ….
 --
 -- Run it as a superuser, or as a role with CREATEROLE and CREATEDB that owns the database.
 begin;
@@ -89,27 +93,39 @@ exception when insufficient_privilege then
 end
 $backup$;
 
--- This database. The owner may CREATE in it because trusted extensions (btree_gist) need that. Each role is granted
--- what it needs by name, so that PUBLIC can be shut out later.
+-- This database. The owner may CREATE in it because trusted extensions (btree_gist) need that. Who logs in here is
+-- granted it by name; the owners do not, and what is granted to them is granted to the drill's role, which inherits it.
 do $grants$
 declare
     role text;
 begin
-    foreach role in array array[
-        'utxoiq_owner', 'utxoiq_migrator', 'utxoiq_app', 'utxoiq_retention', 'utxoiq_backup', 'utxoiq_drill', 'utxoiq_audit'
-    ] loop
-        if role <> 'utxoiq_audit' and not exists (
+    foreach role in array array['utxoiq_migrator', 'utxoiq_app', 'utxoiq_retention', 'utxoiq_backup'] loop
+        if not exists (
             select from pg_database, aclexplode(datacl)
             where datname = current_database() and grantee = role::regrole and privilege_type = 'CONNECT'
         ) then
             execute format('grant connect on database %I to %I', current_database(), role);
         end if;
+    end loop;
+    foreach role in array array[
+        'utxoiq_owner', 'utxoiq_migrator', 'utxoiq_app', 'utxoiq_retention', 'utxoiq_backup', 'utxoiq_drill', 'utxoiq_audit'
+    ] loop
         if not exists (
             select from pg_namespace, aclexplode(nspacl)
             where nspname = 'public' and grantee = role::regrole and privilege_type = 'USAGE'
         ) then
             execute format('grant usage on schema public to %I', role);
         end if;
+    end loop;
+    -- A database of its own (one to try a backup in) the drill's role may of course connect to.
+    for role in
+        select distinct case grantee when 0 then 'public' else grantee::regrole::text end
+        from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))
+        where datname = current_database() and grantee <> datdba and privilege_type in ('CONNECT', 'TEMPORARY')
+            and (grantee = 0 or (privilege_type = 'CONNECT'
+                                 and grantee in ('utxoiq_owner'::regrole, 'utxoiq_audit'::regrole, 'utxoiq_drill'::regrole)))
+    loop
+        execute format('revoke connect, temporary on database %I from %s', current_database(), role);
     end loop;
     if not has_database_privilege('utxoiq_owner', current_database(), 'create') then
         execute format('grant create on database %I to utxoiq_owner', current_database());
@@ -119,17 +135,17 @@ begin
             execute format('grant create on schema public to %I', role);
         end if;
     end loop;
-    -- Databases made before version 15 let everyone create in public.
-    if exists (
-        select from pg_namespace, aclexplode(nspacl)
-        where nspname = 'public' and grantee = 0 and privilege_type = 'CREATE'
-    ) then
-        revoke create on schema public from public;
+    -- Everybody may look into public, and before version 15 create in it.
+    if exists (select from pg_namespace, aclexplode(nspacl) where nspname = 'public' and grantee = 0) then
+        revoke all on schema public from public;
     end if;
-    -- GRANT only warns when it could grant nothing.
+    -- GRANT and REVOKE only warn when they could do nothing.
     if not has_database_privilege('utxoiq_owner', current_database(), 'create')
         or not has_schema_privilege('utxoiq_owner', 'public', 'create')
         or not has_schema_privilege('utxoiq_audit', 'public', 'create')
+        or exists (select from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))
+                   where datname = current_database() and grantee = 0)
+        or exists (select from pg_namespace, aclexplode(nspacl) where nspname = 'public' and grantee = 0)
     then
         raise insufficient_privilege using
             message = format('%s may not grant rights on the database %s', current_user, current_database()),

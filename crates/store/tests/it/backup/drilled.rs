@@ -259,7 +259,7 @@ async fn a_drill_that_is_cancelled_or_killed_leaves_nothing_for_longer_than_to_t
     assert_eq!(house.drill().await.unwrap_err().code(), "drill_running");
     // As a kill leaves it: its database, and its row with a lease.
     let dead = house.proofs().await[0].id;
-    let server = connect(&house.db.url_of(roles::DRILL)).await;
+    let server = connect(&house.db.drill_url()).await;
     let others = format!("utxoiq_drill_{}", Uuid::new_v4().simple());
     for name in [&scratch, &others] {
         let make = format!("create database {name}");
@@ -307,4 +307,17 @@ async fn what_is_emptied_or_dropped_after_the_moment_is_in_the_backup() {
     let tables = house.manifest(&backup).await.tables;
     assert_eq!(tables["public.metric_marks"].rows, 1);
     assert_eq!(house.drill().await.unwrap().outcome, Some(Outcome::Proved));
+}
+
+#[tokio::test]
+async fn large_objects_that_anybody_can_make_are_in_no_backup_and_stop_none() {
+    let house = House::new().await;
+    let app = house.db.client(roles::APP).await;
+    app.batch_execute("select lo_from_bytea(0, 'in the way')")
+        .await
+        .unwrap();
+    let backup = house.make().await.unwrap();
+    assert_eq!(backup.state.as_str(), "verified");
+    let proof = house.drill().await.unwrap();
+    assert_eq!(proof.outcome, Some(Outcome::Proved));
 }
