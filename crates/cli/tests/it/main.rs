@@ -18,6 +18,7 @@ mod backup;
 mod backup_kills;
 mod coherence;
 mod feedback;
+mod hostile;
 mod kills;
 mod log;
 mod metrics;
