@@ -9,18 +9,20 @@ mod addresses;
 mod check;
 mod load;
 mod object_store;
+mod roles;
 mod secret;
 mod settings;
 
 pub use addresses::Addresses;
 pub use load::{ENV_PREFIX, Loader};
 pub use object_store::ObjectStoreSettings;
+pub use roles::Roles;
 pub use secret::Secret;
 pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, ProofCadence, RedisSettings, RetentionSettings, ScheduleSettings,
-    ServerSettings,
+    LogSettings, MetricsSettings, OidcSettings, ProofCadence, RedisSettings, RetentionSettings,
+    ScheduleSettings, ServerSettings,
 };
 
 use crate::error::{Error, Result};
