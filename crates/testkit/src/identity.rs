@@ -55,7 +55,10 @@ impl Signer {
                 .args(["-pkeyopt", "rsa_keygen_bits:2048"])
                 .output()
                 .expect("the program openssl is installed");
-            Arc::new(RsaKeyPair::from_pkcs8(&made.stdout).expect("openssl makes a key"))
+            // Which of the two forms it writes depends on its version.
+            let pair = RsaKeyPair::from_pkcs8(&made.stdout)
+                .or_else(|_| RsaKeyPair::from_der(&made.stdout));
+            Arc::new(pair.expect("openssl makes a key"))
         });
         Self {
             key_id: key_id.to_owned(),

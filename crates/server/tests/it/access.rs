@@ -69,7 +69,10 @@ fn every_call_has_a_row_with_its_scope() {
     assert_eq!(rows.len(), TABLE.len(), "a call has two rows");
     let missing: Vec<_> = declared.difference(&rows).collect();
     let gone: Vec<_> = rows.difference(&declared).collect();
-    assert!(missing.is_empty() && gone.is_empty(), "no row: {missing:?}; no call: {gone:?}");
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "no row: {missing:?}; no call: {gone:?}"
+    );
 }
 
 #[test]
@@ -85,8 +88,14 @@ fn the_table_in_the_documentation_is_this_one() {
         "docs/operations/access.md lacks:\n{}",
         missing.join("\n")
     );
-    let lines = kept.lines().filter(|line| line.starts_with("| `GET /") || line.starts_with("| `P"));
-    assert_eq!(lines.count(), TABLE.len(), "docs/operations/access.md has more rows");
+    let lines = kept
+        .lines()
+        .filter(|line| line.starts_with("| `GET /") || line.starts_with("| `P"));
+    assert_eq!(
+        lines.count(),
+        TABLE.len(),
+        "docs/operations/access.md has more rows"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +160,12 @@ async fn every_call_is_made_with_a_service_token_of_its_scope() {
         }
         let token = service_token(&live, &format!("right {index}"), &scopes).await;
         let right = ask(&live, row, &good, Some(&format!("Bearer {token}"))).await;
-        assert!(right.status.is_success(), "{} {}: {right:?}", row.method, row.path);
+        assert!(
+            right.status.is_success(),
+            "{} {}: {right:?}",
+            row.method,
+            row.path
+        );
     }
 }
 
@@ -167,7 +181,12 @@ async fn every_call_is_made_by_an_end_user_whose_role_gives_its_scope() {
         let roles: Vec<String> = row.scope.into_iter().map(role).collect();
         let token = people.token(USER, &roles);
         let right = ask(&live, row, &good, Some(&format!("Bearer {token}"))).await;
-        assert!(right.status.is_success(), "{} {}: {right:?}", row.method, row.path);
+        assert!(
+            right.status.is_success(),
+            "{} {}: {right:?}",
+            row.method,
+            row.path
+        );
     }
     // What they did that is audited is told under a pseudonym.
     let admin = live.db.admin().await;
@@ -185,5 +204,9 @@ async fn every_call_is_made_by_an_end_user_whose_role_gives_its_scope() {
         .map(|row| row.get(0))
         .collect();
     assert!(held.len() >= 3, "{held:?}");
-    assert!(held.iter().all(|who| who.starts_with("user:") && !who.contains(USER)), "{held:?}");
+    assert!(
+        held.iter()
+            .all(|who| who.starts_with("user:") && !who.contains(USER)),
+        "{held:?}"
+    );
 }

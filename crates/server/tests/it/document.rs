@@ -46,7 +46,10 @@ fn every_call_is_documented_with_its_scope_and_its_errors() {
             Access::Authenticated => {
                 let either = serde_json::json!([{"token": []}, {"user": []}]);
                 assert_eq!(operation["security"], either, "{path}");
-                assert!(answers.contains_key("401") && !answers.contains_key("403"), "{path}");
+                assert!(
+                    answers.contains_key("401") && !answers.contains_key("403"),
+                    "{path}"
+                );
             }
             Access::Needs(scope) => {
                 let scopes = [scope.as_str()];

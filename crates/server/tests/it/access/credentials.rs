@@ -50,9 +50,15 @@ impl People {
         vec![
             ("UTXOIQ_STORE_OIDC__ISSUER", ISSUER),
             ("UTXOIQ_STORE_OIDC__AUDIENCE", AUDIENCE),
-            ("UTXOIQ_STORE_OIDC__JWKS_URL", leak(self.provider.keys_url())),
+            (
+                "UTXOIQ_STORE_OIDC__JWKS_URL",
+                leak(self.provider.keys_url()),
+            ),
             ("UTXOIQ_STORE_OIDC__ROLES_CLAIM", "access.roles"),
-            ("UTXOIQ_STORE_OIDC__ROLES", leak(roles.collect::<Vec<_>>().join(";"))),
+            (
+                "UTXOIQ_STORE_OIDC__ROLES",
+                leak(roles.collect::<Vec<_>>().join(";")),
+            ),
             ("UTXOIQ_STORE_OIDC__TIER_CLAIM", "tier"),
             ("UTXOIQ_STORE_OIDC__DEFAULT_SCOPES", ","),
             ("UTXOIQ_STORE_BACKFILL__LEASE_SECONDS", "3600"),
@@ -107,7 +113,10 @@ pub struct Wrong {
 
 impl Wrong {
     pub fn for_scope(&self, scope: Option<Scope>) -> Vec<Credential> {
-        let own = self.for_scopes.iter().filter(|(one, _)| Some(*one) == scope);
+        let own = self
+            .for_scopes
+            .iter()
+            .filter(|(one, _)| Some(*one) == scope);
         let own = own.flat_map(|(_, credentials)| credentials);
         self.always.iter().chain(own).cloned().collect()
     }
@@ -141,10 +150,21 @@ pub async fn service_token(live: &Live, name: &str, scopes: &[Scope]) -> String 
 /// All wrong credentials, each of which may do everything but for what is wrong with it.
 pub async fn wrong(live: &Live, people: &People) -> Wrong {
     let mut always = vec![
-        Credential { name: "nothing", header: None, expected: Expected::NoToken },
-        Credential { name: "another scheme", header: Some(format!("Basic {}", live.token)), expected: Expected::NoToken },
+        Credential {
+            name: "nothing",
+            header: None,
+            expected: Expected::NoToken,
+        },
+        Credential {
+            name: "another scheme",
+            header: Some(format!("Basic {}", live.token)),
+            expected: Expected::NoToken,
+        },
         bearer("rubbish", "x"),
-        bearer("rubbish of a service token's form", &format!("uqs_{}_{}", "0".repeat(32), "A".repeat(43))),
+        bearer(
+            "rubbish of a service token's form",
+            &format!("uqs_{}_{}", "0".repeat(32), "A".repeat(43)),
+        ),
         bearer("rubbish of a JWT's form", "eyJ.eyJ.AAAA"),
         bearer("10,000 characters", &"x".repeat(10_000)),
     ];
@@ -194,16 +214,37 @@ fn jwts(people: &People) -> Vec<Credential> {
     let good = people.rsa.token(&claims);
     vec![
         bearer("a JWT that is expired", &but("exp", json!(now - 61))),
-        bearer("a JWT of another issuer", &but("iss", json!("https://other.example"))),
-        bearer("a JWT for another audience", &but("aud", json!(["another-project"]))),
-        bearer("a JWT whose time has not come", &but("nbf", json!(now + 120))),
+        bearer(
+            "a JWT of another issuer",
+            &but("iss", json!("https://other.example")),
+        ),
+        bearer(
+            "a JWT for another audience",
+            &but("aud", json!(["another-project"])),
+        ),
+        bearer(
+            "a JWT whose time has not come",
+            &but("nbf", json!(now + 120)),
+        ),
         bearer("a JWT of the future", &but("iat", json!(now + 120))),
         bearer("a JWT of nobody", &but("sub", json!(""))),
         bearer("a JWT with another's signature", &stranger.token(&claims)),
-        bearer("a JWT without its signature", &good[..=good.rfind('.').unwrap_or_default()]),
-        bearer("a JWT with alg none", &format!("{}.", unsigned(&none, &claims))),
-        bearer("a JWT with HS256", &shared_secret_token(&people.rsa.public_bytes(), "rsa-1", &claims)),
-        bearer("a JWT of an unknown key", &Signer::p256("ec-2").token(&claims)),
+        bearer(
+            "a JWT without its signature",
+            &good[..=good.rfind('.').unwrap_or_default()],
+        ),
+        bearer(
+            "a JWT with alg none",
+            &format!("{}.", unsigned(&none, &claims)),
+        ),
+        bearer(
+            "a JWT with HS256",
+            &shared_secret_token(&people.rsa.public_bytes(), "rsa-1", &claims),
+        ),
+        bearer(
+            "a JWT of an unknown key",
+            &Signer::p256("ec-2").token(&claims),
+        ),
     ]
 }
 

@@ -23,12 +23,7 @@ pub struct Row {
     pub whose: Whose,
 }
 
-const fn row(
-    method: &'static str,
-    path: &'static str,
-    scope: Option<Scope>,
-    whose: Whose,
-) -> Row {
+const fn row(method: &'static str, path: &'static str, scope: Option<Scope>, whose: Whose) -> Row {
     Row {
         method,
         path,
