@@ -38,7 +38,7 @@ pub struct Signer {
 
 enum Pair {
     Rsa(Arc<RsaKeyPair>),
-    P256(EcdsaKeyPair),
+    P256(Box<EcdsaKeyPair>),
 }
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {
@@ -73,7 +73,7 @@ impl Signer {
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
         Self {
             key_id: key_id.to_owned(),
-            pair: Pair::P256(pair.expect("it is read back")),
+            pair: Pair::P256(Box::new(pair.expect("it is read back"))),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scope;
 use crate::{
-    config::OidcSettings,
+    config::{OidcSettings, Roles},
     error::{Error, Result},
 };
 
@@ -29,7 +29,7 @@ impl Granted {
             ));
         }
         let mut roles = BTreeMap::new();
-        for (role, names) in settings.roles.iter().flat_map(|roles| roles.iter()) {
+        for (role, names) in settings.roles.iter().flat_map(Roles::iter) {
             let granted = scopes(&format!("oidc.roles: {role}"), names)?;
             roles.insert(role.to_owned(), granted);
         }

@@ -62,7 +62,7 @@ async fn a_cache_refuses_the_old_secret_at_the_end_of_its_overlap() {
         .rotate("ingest", hours(1), false, noon())
         .await
         .unwrap();
-    let cache = TokenCache::new(app, Duration::from_secs(3_600));
+    let cache = TokenCache::new(app, Duration::from_hours(1));
     let end = noon() + hours(1);
     let before = cache.authenticate(old.expose(), noon()).await.unwrap();
     assert!(before.is_some());
