@@ -1,4 +1,4 @@
-//! `utxoiq-store token`: service tokens, made and revoked over the administrator's connection.
+//! `utxoiq-store token`: service tokens, made, rotated and revoked over the administrator's connection.
 
 use std::process::ExitCode;
 
@@ -26,6 +26,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Replace a token's secret and print the new text, alone, on standard output: it is shown this once
+    Rotate(Rotate),
     /// Revoke a token; services notice within server.token_cache_milliseconds
     Revoke {
         /// Its name or its id
@@ -49,6 +51,23 @@ pub struct Create {
     /// After how many days it stops working; never where it is not given
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     expires_in_days: Option<u32>,
+    /// The tier of its rate limit, as the configuration names them; that of service tokens where it is not given
+    #[arg(long)]
+    tier: Option<String>,
+}
+
+/// Arguments of `rotate`.
+#[derive(Debug, clap::Args)]
+pub struct Rotate {
+    /// Its name or its id
+    #[arg(value_name = "NAME|ID")]
+    name_or_id: String,
+    /// For how many hours the secret that it had works beside the new one; 0 ends it at once
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=2_160))]
+    overlap_hours: u32,
+    /// Also while the secret before the present one still works: that one ends at once
+    #[arg(long)]
+    force: bool,
 }
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
@@ -58,6 +77,7 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
     match command {
         Command::Create(args) => create(tokens, args, now).await?,
         Command::List { json } => list(tokens, json, now).await?,
+        Command::Rotate(args) => rotate(tokens, args, now).await?,
         Command::Revoke { name_or_id } => {
             let token = tokens.revoke(&name_or_id, now).await?;
             note(format!("token {} ({}) is revoked", token.name, token.id));
@@ -88,6 +108,7 @@ async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow:
         name: args.name,
         subject: args.subject,
         scopes: Scope::parse_list(&args.scopes)?,
+        rate_tier: args.tier,
         expires_at,
         created_by: operator(),
     };
@@ -109,6 +130,25 @@ async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow:
     Ok(())
 }
 
+async fn rotate(tokens: Tokens<'_>, args: Rotate, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let overlap = TimeDelta::hours(i64::from(args.overlap_hours));
+    let rotated = tokens.rotate(&args.name_or_id, overlap, args.force, now);
+    let (token, secret) = rotated.await?;
+    let previous = match token.previous_until {
+        Some(until) if until > now => format!("the one that it had works until {}", short(until)),
+        _ => "the one that it had is refused from now on".to_owned(),
+    };
+    note(format!(
+        "token {} ({}) has a new secret, and {previous}; the new text is shown this once:",
+        token.name, token.id
+    ));
+    if let Err(error) = output::write(format_args!("{}\n", secret.expose())) {
+        note("the new text could not be shown: rotate again with --force");
+        return Err(error.into());
+    }
+    Ok(())
+}
+
 async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Result<()> {
     let tokens = tokens.list().await?;
     if json {
@@ -121,16 +161,34 @@ async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Res
     for token in tokens {
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
         outln!(
-            "{}  {}  {}  subject {}  used {}  {}",
+            "{}  {}  {}  subject {}  tier {}  used {}  {}{}",
             token.id,
             token.name,
             state(&token, now),
             token.subject,
-            token.last_used_at.map_or_else(|| "never".to_owned(), short),
+            token.rate_tier.as_deref().unwrap_or("default"),
+            used(token.last_used_at),
             scopes.join(","),
+            previous(&token, now),
         );
     }
     Ok(())
+}
+
+fn used(at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(|| "never".to_owned(), short)
+}
+
+/// What there is to know of a replaced secret while it works: whether somebody still has to move to the new one.
+fn previous(token: &Token, now: DateTime<Utc>) -> String {
+    match token.previous_until {
+        Some(until) if until > now && token.is_live(now) => format!(
+            "  old secret works until {}, last used {}",
+            short(until),
+            used(token.previous_used_at)
+        ),
+        _ => String::new(),
+    }
 }
 
 fn state(token: &Token, now: DateTime<Utc>) -> String {

@@ -215,6 +215,7 @@ async fn token(fixture: &Fixture) -> String {
         name: "bench".into(),
         subject: None,
         scopes: [Scope::BackfillRead, Scope::BackfillWrite].into(),
+        rate_tier: None,
         expires_at: None,
         created_by: "bench".into(),
     };

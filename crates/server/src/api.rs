@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod pool;
 pub mod retention;
 pub mod schedule;
+pub mod whoami;
 
 use axum::{
     body::Bytes,
@@ -32,6 +33,7 @@ pub fn routes() -> Vec<Routes> {
         retention::routes(),
         archives::routes(),
         schedule::routes(),
+        whoami::routes(),
         health::routes(),
         crate::metrics::routes(),
         openapi::routes(),

@@ -1,8 +1,18 @@
 //! Who calls, and for whom.
 //!
-//! Every call but those declared open ([`crate::routes::Access`]) needs `Authorization: Bearer uqs_…` with a token
-//! that has the call's scope. The check runs before the body is read, and after the question whether this process can
-//! serve at all, since tokens are in the database.
+//! Every call but those declared open ([`crate::routes::Access`]) needs `Authorization: Bearer …` with a service token
+//! (`uqs_…`) or, where an identity provider is configured, an end user's token ([`oidc`]), whose caller has the call's scope.
+//! The form tells which of them it is. The check runs before the body is read, and after the question whether this process
+//! can serve at all, since service tokens are in the database.
+//!
+//! Every token that does not let in gets the same 401, whatever is wrong with it.
+
+pub mod jwks;
+pub mod jwt;
+pub mod oidc;
+mod provider;
+
+pub use provider::{KeysSnapshot, PAUSE};
 
 use std::sync::Arc;
 
@@ -37,21 +47,26 @@ pub struct Authenticated(pub Arc<Caller>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
-/// Lets a request through when its token has the scope, and notes its caller.
+/// What every service token begins with.
+const SERVICE_TOKEN: &str = "uqs_";
+
+/// Lets a request through when its caller has the scope, or, without one, when there is a caller; and notes the caller.
 pub(crate) async fn authorize(
     state: &AppState,
-    scope: Scope,
+    scope: Option<Scope>,
     request: &mut Request,
     now: DateTime<Utc>,
 ) -> ApiResult<()> {
     state.readiness.admit()?;
     let token = bearer(request.headers()).ok_or_else(ApiError::unauthorized)?;
-    let caller = state
-        .tokens
-        .authenticate(token, now)
-        .await?
-        .ok_or_else(ApiError::unauthorized)?;
-    if !caller.has(scope) {
+    let caller = match &state.oidc {
+        Some(oidc) if !token.starts_with(SERVICE_TOKEN) => oidc.authenticate(token, now).await?,
+        _ => state.tokens.authenticate(token, now).await?,
+    };
+    let caller = caller.ok_or_else(ApiError::invalid_token)?;
+    if let Some(scope) = scope
+        && !caller.has(scope)
+    {
         state.denials.note(&state.store, &caller, scope, now).await;
         return Err(ApiError::forbidden(scope));
     }

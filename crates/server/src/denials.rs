@@ -47,7 +47,9 @@ impl Denials {
             "missing_scope",
             format!("the token lacks the scope {}", scope.as_str()),
         );
-        let actor = crate::api::retention::actor(caller);
+        // An attempt is told in any case: where nobody can be named, without a name.
+        let actor =
+            crate::api::retention::actor(store, caller).unwrap_or_else(|_| "user".to_owned());
         let noted = store
             .audit()
             .denied(now, &actor, action, "retention", &refusal)

@@ -107,14 +107,23 @@ impl ApiError {
         }))
     }
 
-    /// 401: no token, or none that is known.
+    /// 401: no token.
     pub fn unauthorized() -> Self {
+        Self::challenge("Bearer")
+    }
+
+    /// 401: a token that does not let in. The same words for whatever is wrong with it, so that nobody learns by trying.
+    pub fn invalid_token() -> Self {
+        Self::challenge("Bearer error=\"invalid_token\"")
+    }
+
+    fn challenge(challenge: &'static str) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
-            "send a valid service token in the header Authorization: Bearer uqs_…; utxoiq-store token create makes one",
+            "send a valid token in the header Authorization: Bearer …: a service token, uqs_…, which utxoiq-store token create makes, or an end user's token where the service takes them",
         )
-        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// 403: the token lacks the scope that the call needs.

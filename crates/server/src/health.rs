@@ -5,7 +5,8 @@
 //! bounded, and both calls read what it found. So they answer at once whatever hangs, and asking them in a loop
 //! without a token loads nothing.
 //!
-//! A cache that is away makes the service slower, not unready (C4.5).
+//! A cache that is away makes the service slower, not unready (C4.5). An identity provider that is away keeps some callers
+//! out, and is shown; all others are served.
 
 use std::{
     sync::{
@@ -102,6 +103,8 @@ pub struct ReadyBody {
     schema_version: Option<i32>,
     /// `ok`, `degraded` (it is away, and the database answers everything), or `off`.
     cache: &'static str,
+    /// `ok`, `degraded` (the identity provider's keys are overdue: end users may be refused), or `off`.
+    end_users: &'static str,
 }
 
 /// The answer of `/healthz`.
@@ -150,7 +153,7 @@ impl Readiness {
         }
     }
 
-    fn report(&self, cache: CacheState) -> Response {
+    fn report(&self, cache: CacheState, end_users: &'static str) -> Response {
         let finding = self.shared.read().clone();
         let schema = finding.schema.as_ref();
         let schema_name = schema.map_or("unknown", SchemaState::as_str);
@@ -166,6 +169,7 @@ impl Readiness {
                 schema: schema_name,
                 schema_version: schema.and_then(version),
                 cache,
+                end_users,
             })
             .into_response();
         };
@@ -175,6 +179,7 @@ impl Readiness {
             .with_member("schema", schema_name)
             .with_member("schema_version", schema.and_then(version))
             .with_member("cache", cache)
+            .with_member("end_users", end_users)
             .quietly()
             .into_response()
     }
@@ -281,5 +286,12 @@ pub fn routes() -> Routes {
 }
 
 async fn ready(State(state): State<AppState>) -> Response {
-    state.readiness.report(state.store.cache().probe())
+    let end_users = match &state.oidc {
+        None => "off",
+        Some(oidc) if oidc.snapshot(state.store.now()).keys.is_degraded => "degraded",
+        Some(_) => "ok",
+    };
+    state
+        .readiness
+        .report(state.store.cache().probe(), end_users)
 }

@@ -34,8 +34,8 @@ use tokio::net::TcpListener;
 use utxoiq_store::{Store, error::Result, schedule::Scheduler, token::TokenCache};
 
 use crate::{
-    denials::Denials, error::ApiError, health::Readiness, metrics::Metrics, observe::Gated,
-    routes::Routes,
+    auth::oidc::Oidc, denials::Denials, error::ApiError, health::Readiness, metrics::Metrics,
+    observe::Gated, routes::Routes,
 };
 
 /// What handlers share. Clones are cheap and share everything.
@@ -48,6 +48,8 @@ pub struct Parts {
     pub store: Store,
     /// The service tokens.
     pub tokens: TokenCache,
+    /// The end users; none where no identity provider is configured.
+    pub oidc: Option<Arc<Oidc>>,
     /// The scheduled tasks.
     pub scheduler: Scheduler,
     /// Whether this process can serve.
@@ -73,12 +75,14 @@ impl AppState {
     pub fn new(store: Store, scheduler: Scheduler) -> Self {
         store.cache().start();
         let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
+        let oidc = Oidc::start(&store).map(Arc::new);
         Self(Arc::new(Parts {
             tokens: TokenCache::new(store.pool().clone(), remembered),
             readiness: Readiness::watch(&store),
-            metrics: Metrics::new(&store),
+            metrics: Metrics::new(&store, oidc.as_ref()),
             body_memory: body::BodyMemory::new(&store.config().server),
             denials: Denials::default(),
+            oidc,
             scheduler,
             store,
         }))

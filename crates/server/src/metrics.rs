@@ -7,6 +7,8 @@
 //! Labels come from small closed sets (the route's pattern, never the path; known methods; the status' class), so that
 //! nothing a client sends makes a new series.
 
+mod end_users;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
@@ -37,6 +39,7 @@ use utxoiq_store::{
 
 use crate::{
     AppState,
+    auth::oidc::Oidc,
     error::{ApiError, ApiResult},
     routes::{Call, Routes},
 };
@@ -97,8 +100,8 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// The figures of a process that serves this store.
-    pub fn new(store: &Store) -> Self {
+    /// The figures of a process that serves this store, to end users, too, where there is who knows them.
+    pub fn new(store: &Store, oidc: Option<&Arc<Oidc>>) -> Self {
         let mut registry = Registry::with_prefix("utxoiq_store");
         let requests = Family::default();
         let latency: Family<_, _, fn() -> Histogram> =
@@ -132,6 +135,9 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register_collector(Box::new(StoreFigures(store.clone())));
+        if let Some(oidc) = oidc {
+            registry.register_collector(end_users::figures(store, oidc));
+        }
         Self {
             registry: Arc::new(registry),
             requests,

@@ -153,8 +153,12 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
 impl Gate {
     /// Lets a request in whose caller may make the call.
     async fn admit(&self, request: &mut Request, now: DateTime<Utc>) -> ApiResult<()> {
-        if let Access::Needs(scope) = self.access {
-            auth::authorize(&self.state, scope, request, now).await?;
+        match self.access {
+            Access::Open => {}
+            Access::Authenticated => auth::authorize(&self.state, None, request, now).await?,
+            Access::Needs(scope) => {
+                auth::authorize(&self.state, Some(scope), request, now).await?;
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use utoipa::{
 use crate::{
     api,
     error::ProblemBody,
-    routes::{Call, Routes, SECURITY_SCHEME},
+    routes::{Call, Routes, SECURITY_SCHEMES},
 };
 
 const ABOUT: &str = "Keeps utxoIQ's backfill jobs, feedback and metrics. Times are RFC 3339 in UTC; errors are \
@@ -45,13 +45,23 @@ pub fn describe(routes: &[Routes]) -> OpenApi {
     for slice in routes {
         slice.describe(&mut document, &mut schemas);
     }
-    let mut token = Http::new(HttpAuthScheme::Bearer);
-    token.description = Some(
-        "A service token, uqs_…; the scopes named at a call are what the token must have.".into(),
-    );
-    let components = ComponentsBuilder::new()
-        .schemas_from_iter(schemas)
-        .security_scheme(SECURITY_SCHEME, SecurityScheme::Http(token));
+    let schemes = [
+        (
+            "A service token, uqs_…; the scopes named at a call are what the token must have.",
+            None,
+        ),
+        (
+            "An end user's token of the configured identity provider (OpenID Connect), a JWT; its roles must give the scopes named at a call.",
+            Some("JWT".to_owned()),
+        ),
+    ];
+    let mut components = ComponentsBuilder::new().schemas_from_iter(schemas);
+    for (name, (description, format)) in SECURITY_SCHEMES.into_iter().zip(schemes) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.description = Some(description.into());
+        scheme.bearer_format = format;
+        components = components.security_scheme(name, SecurityScheme::Http(scheme));
+    }
     document.components = Some(components.build());
     document
 }

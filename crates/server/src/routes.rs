@@ -26,8 +26,8 @@ use utxoiq_store::token::Scope;
 
 use crate::{AppState, observe::Gated, version};
 
-/// The name of the security scheme in the document.
-pub(crate) const SECURITY_SCHEME: &str = "token";
+/// The names of the security schemes in the document: either is enough.
+pub(crate) const SECURITY_SCHEMES: [&str; 2] = ["token", "user"];
 
 const JSON: &str = "application/json";
 
@@ -36,6 +36,8 @@ const JSON: &str = "application/json";
 pub enum Access {
     /// Everyone: liveness, readiness and the OpenAPI document; a test holds the list.
     Open,
+    /// Everyone with a valid token, whatever its scopes: what tells callers about themselves.
+    Authenticated,
     /// Callers whose token has the scope.
     Needs(Scope),
 }
@@ -107,6 +109,11 @@ impl Call {
         Self::new(HttpMethod::Get, path, Access::Open, summary)
     }
 
+    /// A call that reads and that everyone with a valid token may make; see [`Access::Authenticated`].
+    pub fn get_as_anyone(path: &'static str, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Get, path, Access::Authenticated, summary)
+    }
+
     /// As [`open`](Self::open), for a call that does something. The service has none; its tests do.
     pub fn open_post(path: &'static str, summary: &'static str) -> Self {
         Self::new(HttpMethod::Post, path, Access::Open, summary)
@@ -134,21 +141,26 @@ impl Call {
             schemas: Vec::new(),
         };
         let call = call.refuses(500, "internal", "the service failed");
-        match access {
-            Access::Open => call,
-            Access::Needs(scope) => call
-                .refuses(401, "unauthorized", "no valid token was sent")
-                .refuses(
-                    403,
-                    "missing_scope",
-                    &format!("the token lacks the scope `{scope}`"),
-                )
-                .refuses(
-                    503,
-                    "unavailable",
-                    "what the call needs is away or overloaded; see `Retry-After`",
-                ),
-        }
+        let call = match access {
+            Access::Open => return call,
+            Access::Authenticated => call,
+            Access::Needs(scope) => call.refuses(
+                403,
+                "missing_scope",
+                &format!("the token lacks the scope `{scope}`"),
+            ),
+        };
+        call.refuses(401, "unauthorized", "no valid token was sent")
+            .refuses(
+                503,
+                "unavailable",
+                "what the call needs is away or overloaded; see `Retry-After`",
+            )
+            .refuses(
+                503,
+                "identity_provider_unavailable",
+                "whether an end user's token is valid cannot be told now",
+            )
     }
 
     /// What there is to know about the call, in Markdown.

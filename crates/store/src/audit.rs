@@ -42,7 +42,7 @@ use serde_json::json;
 pub use chain::Verifier;
 pub use entry::{Action, Entry, Hash, Head, Record, hex};
 pub use fault::{Anchor, Fault, Verification};
-pub use pseudonym::pseudonym;
+pub use pseudonym::{pseudonym, pseudonym_by};
 pub use read::{Export, Reading};
 
 use crate::{

@@ -10,6 +10,7 @@ mod check;
 mod database_url;
 mod load;
 mod object_store;
+mod roles;
 mod secret;
 mod settings;
 
@@ -17,12 +18,13 @@ pub use addresses::Addresses;
 pub use database_url::{DatabaseUrl, GOOGLE_METADATA, PasswordSource, Tls, TlsMode};
 pub use load::{ENV_PREFIX, Loader};
 pub use object_store::ObjectStoreSettings;
+pub use roles::Roles;
 pub use secret::Secret;
 pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, ProofCadence, RedisSettings, RetentionSettings, ScheduleSettings,
-    ServerSettings,
+    LogSettings, MetricsSettings, OidcSettings, ProofCadence, RedisSettings, RetentionSettings,
+    ScheduleSettings, ServerSettings,
 };
 
 use crate::error::{Error, Result};

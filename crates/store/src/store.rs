@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     alert::Alerts,
-    audit::Audit,
+    audit::{self, Audit},
     backfill::{
         Backfill, BlockRange, CheckpointOutcome, ClaimKey, Claimed, Heard, Job, JobCaches,
         worker::Coordinator,
@@ -22,7 +22,7 @@ use crate::{
     feedback::{Feedback, StatsCache, Writer},
     metrics::{Intake, MetricCaches, Metrics},
     retention::Retention,
-    token::Tokens,
+    token::{Granted, Tokens},
 };
 
 /// The store. Clones share everything.
@@ -39,6 +39,7 @@ pub struct Store {
     backup_stores: BackupStores,
     alerts: Alerts,
     retention_pool: Option<Pool>,
+    granted: Arc<Granted>,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -65,6 +66,7 @@ impl Store {
             backup_stores: BackupStores::open(&config)?,
             alerts: Alerts::open(&config)?,
             retention_pool: retention_pool(&config)?,
+            granted: Arc::new(Granted::new(&config.oidc)?),
             pool,
             cache,
             feedback_writer,
@@ -88,9 +90,19 @@ impl Store {
         Tokens::new(&self.pool)
     }
 
+    /// What end users may do.
+    pub fn granted(&self) -> &Arc<Granted> {
+        &self.granted
+    }
+
     /// The audit log.
     pub fn audit(&self) -> Audit<'_> {
         Audit::new(&self.pool)
+    }
+
+    /// What the audit log calls a user; fails with `no_pseudonym_key` where no key is configured.
+    pub fn pseudonym(&self, user_id: &str) -> Result<String> {
+        audit::pseudonym_by(&self.config.retention, user_id)
     }
 
     /// Alerts, and whom they are sent to. They take the pool with each call, since they go on without it.

@@ -12,39 +12,40 @@
 //!   grants in the migration. Making and revoking is done with the administrator's connection.
 //!
 //! A revoked token stops working at once in [`Tokens::authenticate`], and within the cache's time to live behind a
-//! [`TokenCache`]; an expired one at once in both.
+//! [`TokenCache`]; an expired one at once in both. A token's secret is replaced without a gap: see `rotate`.
 
 mod cache;
+mod granted;
+mod present;
 pub mod queries;
+mod rotate;
 mod scope;
 mod secret;
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
-use subtle::ConstantTimeEq as _;
 use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
 pub use cache::TokenCache;
+pub use granted::Granted;
+pub use rotate::MAX_OVERLAP;
 pub use scope::Scope;
 
 use crate::{
     clock::to_micros,
     config::Secret,
-    db::{self, Connection, Pool},
+    db::{self, Pool},
     error::{Error, FieldError, Result},
 };
-
-/// `last_used_at` is written at most so often for each token.
-const TOUCH_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 
 /// The longest name, subject and creator, in characters; the table's CHECKs say the same.
 const MAX_TEXT: usize = 100;
 
-/// What is compared when the id is unknown. No secret is known that hashes to it, and the answer is `None` anyway.
-const DUMMY_HASH: secret::Hash = [0; 32];
+/// The longest name of a tier, in characters; the table's CHECK says the same.
+const MAX_TIER: usize = 50;
 
 /// A token to be made.
 #[derive(Debug, Clone)]
@@ -55,6 +56,8 @@ pub struct NewToken {
     pub subject: Option<String>,
     /// What it may do; not empty.
     pub scopes: BTreeSet<Scope>,
+    /// The tier of its rate limit, as the configuration names them; none: that of service tokens.
+    pub rate_tier: Option<String>,
     /// From when on it no longer works; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
     /// Who makes it.
@@ -78,8 +81,16 @@ pub struct Token {
     pub created_by: String,
     /// From when on it no longer works.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was last used, to the minute.
+    /// The tier of its rate limit.
+    pub rate_tier: Option<String>,
+    /// When it was last used, by either secret, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
+    /// When its secret was last replaced.
+    pub rotated_at: Option<DateTime<Utc>>,
+    /// Until when the secret that it had before works, too.
+    pub previous_until: Option<DateTime<Utc>>,
+    /// When that one was last used, to the minute; never since it was replaced where there is none.
+    pub previous_used_at: Option<DateTime<Utc>>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
@@ -164,7 +175,11 @@ impl<'a> Tokens<'a> {
             created_at: now,
             created_by: new.created_by,
             expires_at: new.expires_at.map(to_micros),
+            rate_tier: new.rate_tier,
             last_used_at: None,
+            rotated_at: None,
+            previous_until: None,
+            previous_used_at: None,
             revoked_at: None,
         };
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -185,6 +200,7 @@ impl<'a> Tokens<'a> {
                 &token.created_at,
                 &token.created_by,
                 &token.expires_at,
+                &token.rate_tier,
             ],
         )
         .await
@@ -214,14 +230,8 @@ impl<'a> Tokens<'a> {
     /// Fails as `token_not_found`.
     pub async fn revoke(&self, name_or_id: &str, now: DateTime<Utc>) -> Result<Token> {
         let now = to_micros(now);
-        let unknown = || {
-            Error::not_found(
-                "token_not_found",
-                "no such token: `token list` shows names and ids",
-            )
-        };
         if name_or_id.contains('\0') {
-            return Err(unknown());
+            return Err(not_found());
         }
         let connection = self.pool.get().await?;
         // A name cannot look like an id: `check` refuses it.
@@ -230,57 +240,7 @@ impl<'a> Tokens<'a> {
             Err(_) => db::query_opt(&connection, &queries::REVOKE_NAME, &[&name_or_id, &now]).await,
         };
         let row = found.map_err(refused)?;
-        row.as_ref().map(token_from).ok_or_else(unknown)
-    }
-
-    /// The caller that a presented token belongs to; `None` when it is malformed, unknown, wrong, expired or revoked.
-    ///
-    /// Notes the token's use, at most once a minute, after the answer: on the connection that the look-up used, so
-    /// that it waits for nothing and holds up nobody.
-    pub async fn authenticate(
-        &self,
-        presented: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Caller>> {
-        let Some(presented) = secret::Presented::parse(presented) else {
-            return Ok(None);
-        };
-        let connection = self.pool.get().await?;
-        let row = db::query_opt(&connection, &queries::FIND, &[&presented.id]).await?;
-        let hash: &[u8] = row
-            .as_ref()
-            .map_or(DUMMY_HASH.as_slice(), |row| row.get("secret_hash"));
-        let is_right = bool::from(hash.ct_eq(&presented.secret_hash));
-        let Some(row) = row.filter(|_| is_right) else {
-            return Ok(None);
-        };
-        let expires_at: Option<DateTime<Utc>> = row.get("expires_at");
-        let revoked_at: Option<DateTime<Utc>> = row.get("revoked_at");
-        if revoked_at.is_some() || expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Ok(None);
-        }
-        let last_used_at: Option<DateTime<Utc>> = row.get("last_used_at");
-        if last_used_at.is_none_or(|used_at| used_at <= now - TOUCH_INTERVAL) {
-            tokio::spawn(touch(connection, presented.id, now));
-        }
-        Ok(Some(Caller {
-            identity: Identity::Token {
-                id: presented.id,
-                name: row.get("name"),
-            },
-            subject: row.get("subject"),
-            scopes: scopes_from(&row),
-            rate_tier: row.get("rate_tier"),
-            expires_at,
-        }))
-    }
-}
-
-/// Notes that a token was used. Several processes may try at once: the condition lets one through each minute.
-async fn touch(connection: Connection, id: Uuid, now: DateTime<Utc>) {
-    let before = now - TOUCH_INTERVAL;
-    if let Err(error) = db::execute(&connection, &queries::TOUCH, &[&id, &now, &before]).await {
-        tracing::warn!(token = %id, error = error.report(), "the use of a token could not be noted");
+        row.as_ref().map(token_from).ok_or_else(not_found)
     }
 }
 
@@ -314,6 +274,12 @@ fn check(new: &NewToken, now: DateTime<Utc>) -> Result<()> {
             "must not look like an id: use a word",
         ));
     }
+    if new.rate_tier.as_deref().is_some_and(|tier| !is_tier(tier)) {
+        errors.push(FieldError::new(
+            "tier",
+            format!("must have 1 to {MAX_TIER} characters of a to z, 0 to 9, _ and -"),
+        ));
+    }
     if new.scopes.is_empty() {
         errors.push(FieldError::new("scopes", "name at least one scope"));
     }
@@ -327,6 +293,20 @@ fn check(new: &NewToken, now: DateTime<Utc>) -> Result<()> {
     }
 }
 
+/// Whether a text can name a tier of rate limits.
+pub fn is_tier(text: &str) -> bool {
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    (1..=MAX_TIER).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn not_found() -> Error {
+    Error::not_found(
+        "token_not_found",
+        "no such token: `token list` shows names and ids",
+    )
+}
+
 /// The refusals that an administrator can do something about.
 fn refused(error: Error) -> Error {
     if error.constraint() == Some("service_tokens_name_is_unique") {
@@ -338,7 +318,7 @@ fn refused(error: Error) -> Error {
     if error.sql_state() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
         return Error::conflict(
             "not_permitted",
-            "this database role may not make or revoke tokens: set DATABASE_ADMIN_URL to one that may",
+            "this database role may not make, rotate or revoke tokens: set DATABASE_ADMIN_URL to one that may",
         );
     }
     error
@@ -353,7 +333,11 @@ fn token_from(row: &Row) -> Token {
         created_at: row.get("created_at"),
         created_by: row.get("created_by"),
         expires_at: row.get("expires_at"),
+        rate_tier: row.get("rate_tier"),
         last_used_at: row.get("last_used_at"),
+        rotated_at: row.get("rotated_at"),
+        previous_until: row.get("previous_until"),
+        previous_used_at: row.get("previous_used_at"),
         revoked_at: row.get("revoked_at"),
     }
 }

@@ -1,6 +1,6 @@
 //! What the tests of this workspace need and production code must not have: private servers that may be
 //! killed, child processes that may be frozen, a TCP proxy and an object store that break on demand, a small server that
-//! speaks Cloud Storage's API, receivers of requests and mails, and certificate authorities.
+//! speaks Cloud Storage's API, an identity provider, receivers of requests and mails, and certificate authorities.
 //!
 //! It guarantees three things, because a suite that kills servers on purpose is only as trustworthy as its tools:
 //!
@@ -23,6 +23,7 @@
 pub mod authority;
 pub mod faulty_store;
 pub mod gcs;
+pub mod identity;
 mod last_will;
 pub mod mailbox;
 pub mod ports;
@@ -37,6 +38,7 @@ pub mod urls;
 pub use authority::{Authority, Issued};
 pub use faulty_store::{Fault, FaultyStore, Request};
 pub use gcs::FakeGcs;
+pub use identity::{IdentityProvider, Signer};
 pub use mailbox::{Mail, Mailbox};
 pub use postgres::{PgCluster, PgOptions};
 pub use process::Proc;

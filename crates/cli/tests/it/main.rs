@@ -10,6 +10,7 @@
     reason = "what a test survived belongs into its output"
 )]
 
+mod access;
 mod alert;
 mod archive;
 mod audit;

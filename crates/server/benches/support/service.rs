@@ -56,6 +56,7 @@ pub async fn token(db: &TestDb, store: &Store) -> String {
         name: "bench".into(),
         subject: None,
         scopes: [Scope::Admin].into(),
+        rate_tier: None,
         expires_at: None,
         created_by: "bench".into(),
     };

@@ -68,7 +68,7 @@ async fn acknowledge(
     let note = body.optional_text("note", 1..=MAX_NOTE);
     path.and(body).finish()?;
     let store = &state.store;
-    let by = super::retention::actor(&caller);
+    let by = super::retention::actor(store, &caller)?;
     let alert = store
         .alerts()
         .acknowledge(store.pool(), &id, &by, note.as_deref(), store.now())

@@ -105,11 +105,13 @@ pub fn routes() -> Routes {
         )
 }
 
-/// What the audit log calls a caller.
-pub(crate) fn actor(caller: &Caller) -> String {
+/// What the audit log calls a caller: a service token by its name, an end user by a pseudonym.
+///
+/// Fails with `no_pseudonym_key` where there is no key to make one with: nobody does what is audited without being named.
+pub(crate) fn actor(store: &Store, caller: &Caller) -> Result<String, Error> {
     match &caller.identity {
-        Identity::Token { name, .. } => format!("token: {name}"),
-        Identity::User => "user".to_owned(),
+        Identity::Token { name, .. } => Ok(format!("token: {name}")),
+        Identity::User => Ok(format!("user: {}", store.pseudonym(&caller.subject)?)),
     }
 }
 
@@ -117,7 +119,7 @@ async fn run(
     State(state): State<AppState>,
     Authenticated(caller): Authenticated,
 ) -> ApiResult<Json<RunAnswer>> {
-    let (store, actor) = (state.store.clone(), actor(&caller));
+    let (store, actor) = (state.store.clone(), actor(&state.store, &caller)?);
     let now = store.now();
     // A task of its own: the caller may go away, and the run goes on.
     let running = tokio::spawn(async move {
@@ -265,7 +267,13 @@ async fn place(
     let now = state.store.now();
     let retention = state.store.retention()?;
     let hold = retention
-        .place_hold(held, &reason, expires_at, now, &actor(&caller))
+        .place_hold(
+            held,
+            &reason,
+            expires_at,
+            now,
+            &actor(&state.store, &caller)?,
+        )
         .await?;
     Ok(Json(hold.into()))
 }
@@ -282,7 +290,7 @@ async fn release(
     let now = state.store.now();
     let retention = state.store.retention()?;
     let hold = retention
-        .release_hold(id, &reason, now, &actor(&caller))
+        .release_hold(id, &reason, now, &actor(&state.store, &caller)?)
         .await?;
     Ok(Json(Released {
         released_at: now,

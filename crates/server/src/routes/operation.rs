@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{Access, Call, SECURITY_SCHEME};
+use super::{Access, Call, SECURITY_SCHEMES};
 use crate::error::{PROBLEM_JSON, ProblemBody};
 
 impl Call {
@@ -51,9 +51,15 @@ impl Call {
             .description((!self.description.is_empty()).then_some(self.description))
             .parameters((!self.parameters.is_empty()).then(|| self.parameters.clone()))
             .request_body(self.request_body());
-        if let Access::Needs(scope) = self.access {
-            operation =
-                operation.security(SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()]));
+        let scopes = match self.access {
+            Access::Open => None,
+            Access::Authenticated => Some(vec![]),
+            Access::Needs(scope) => Some(vec![scope.as_str()]),
+        };
+        if let Some(scopes) = scopes {
+            for scheme in SECURITY_SCHEMES {
+                operation = operation.security(SecurityRequirement::new(scheme, scopes.clone()));
+            }
         }
         if let Some(answer) = &self.answer {
             let mut response = ResponseBuilder::new().description(answer.description);

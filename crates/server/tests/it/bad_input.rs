@@ -7,7 +7,7 @@
 //!
 //! A call or a field that the document has and this test does not know fails it.
 
-mod good;
+pub mod good;
 mod requests;
 mod values;
 
@@ -185,7 +185,7 @@ fn bad_requests(call: &Documented, good: &Good) -> Vec<Bad> {
 }
 
 /// The good request's body.
-fn with_body(request: RequestBuilder, good: &Good) -> RequestBuilder {
+pub fn with_body(request: RequestBuilder, good: &Good) -> RequestBuilder {
     match &good.document {
         Some((content_type, document)) => request
             .header(CONTENT_TYPE, *content_type)
@@ -280,7 +280,8 @@ async fn no_call_is_made_without_its_scope() {
         ] {
             let refused = ask(wrong).await;
             assert_eq!(refused.problem(401), "unauthorized", "{name} {wrong:?}");
-            assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+            let challenge = refused.header("www-authenticate").unwrap();
+            assert!(challenge.starts_with("Bearer"), "{challenge}");
         }
         let position = Scope::ALL.into_iter().position(|one| one == scope).unwrap();
         let refused = ask(&[&format!("Bearer {}", others[position])]).await;

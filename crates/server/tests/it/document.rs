@@ -43,12 +43,18 @@ fn every_call_is_documented_with_its_scope_and_its_errors() {
         assert!(answers.contains_key("500"), "{method} {path}");
         match access {
             Access::Open => assert!(operation["security"].is_null(), "{path}"),
-            Access::Needs(scope) => {
-                assert_eq!(
-                    operation["security"][0]["token"][0],
-                    scope.as_str(),
-                    "{method} {path}"
+            Access::Authenticated => {
+                let either = serde_json::json!([{"token": []}, {"user": []}]);
+                assert_eq!(operation["security"], either, "{path}");
+                assert!(
+                    answers.contains_key("401") && !answers.contains_key("403"),
+                    "{path}"
                 );
+            }
+            Access::Needs(scope) => {
+                let scopes = [scope.as_str()];
+                let either = serde_json::json!([{"token": scopes}, {"user": scopes}]);
+                assert_eq!(operation["security"], either, "{method} {path}");
                 for status in ["401", "403", "503"] {
                     let schema =
                         &answers[status]["content"]["application/problem+json"]["schema"]["$ref"];

@@ -12,6 +12,7 @@
 )]
 mod database;
 
+mod access;
 mod audit_http;
 mod backfill_http;
 mod bad_input;
@@ -25,6 +26,7 @@ mod live;
 mod metrics_cold;
 mod metrics_read;
 mod metrics_write;
+mod oidc;
 mod problems;
 mod shutdown;
 mod support;

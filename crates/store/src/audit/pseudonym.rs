@@ -5,7 +5,7 @@ use sha2::Sha256;
 
 use super::entry::hex;
 use crate::{
-    config::Secret,
+    config::{RetentionSettings, Secret},
     error::{Error, Result},
 };
 
@@ -18,6 +18,19 @@ pub fn pseudonym(key: &Secret, user_id: &str) -> Result<String> {
         .map_err(|error| Error::internal("the key for pseudonyms is none").with_source(error))?;
     mac.update(user_id.as_bytes());
     Ok(format!("p:{}", hex(&mac.finalize().into_bytes())))
+}
+
+/// The pseudonym of a user by the configured key.
+///
+/// Fails with `no_pseudonym_key` where there is none.
+pub fn pseudonym_by(settings: &RetentionSettings, user_id: &str) -> Result<String> {
+    let key = settings.pseudonym_key.as_ref().ok_or_else(|| {
+        Error::conflict(
+            "no_pseudonym_key",
+            "the audit log names no users, only pseudonyms: set retention.pseudonym_key, and keep it as long as the log",
+        )
+    })?;
+    pseudonym(key, user_id)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// Addresses of mail: a list, or one text with commas between them, as a variable of the environment has it.
+/// Addresses of mail, or other names: a list, or one text with commas between them, as a variable of the environment has it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Written")]
 pub struct Addresses(Vec<String>);
@@ -15,9 +15,15 @@ enum Written {
 }
 
 impl Addresses {
-    /// The addresses.
+    /// The addresses, or names.
     pub fn as_slice(&self) -> &[String] {
         &self.0
+    }
+}
+
+impl From<&str> for Addresses {
+    fn from(text: &str) -> Self {
+        Written::Text(text.to_owned()).into()
     }
 }
 

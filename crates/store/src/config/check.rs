@@ -1,6 +1,7 @@
 //! What values may not be, alone and together. Every refusal names its keys.
 
 mod alert;
+mod oidc;
 
 use tracing::Level;
 
@@ -52,6 +53,7 @@ impl Config {
         ObjectStoreSettings::from(&self.backup_copy).check()?;
         self.check_backup_stores()?;
         self.alert.check()?;
+        self.oidc.check()?;
         self.log.check()?;
         Ok(self)
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Addresses, Secret, Setting, TlsMode};
+use super::{Addresses, Roles, Secret, Setting, TlsMode};
 use crate::error::{Error, Result};
 
 /// How log lines look.
@@ -124,6 +124,32 @@ settings! {
         header_timeout_seconds: u64 = "75",
         /// How long a token's check is remembered, which bounds how long a revoked one still works.
         token_cache_milliseconds: u64 = "1000",
+    }
+    /// End users, who sign in with an identity provider (OpenID Connect). Without these settings only service tokens are taken.
+    /// docs/operations/access.md has the values of Firebase.
+    oidc: OidcSettings {
+        /// Who issues the tokens, exactly as their claim iss has it. Firebase: https://securetoken.google.com/PROJECT.
+        issuer: Option<String>,
+        /// For whom they are issued, as their claim aud has it: one name, several with commas between them, or a list; one of them
+        /// must be right. Firebase: PROJECT.
+        audience: Option<Addresses>,
+        /// Where the provider publishes its keys, as a JSON Web Key Set. Firebase:
+        /// https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com.
+        jwks_url: Option<String>,
+        /// How far the provider's clock and this one may be apart; an expired token works for so long, at most 300.
+        clock_skew_seconds: u32 = "60",
+        /// How long a token that was verified is not verified again; it never outlives its end or its key.
+        token_cache_seconds: u64 = "60",
+        /// How long keys are used beyond the time that the provider gave them while it cannot be reached.
+        keys_outlive_hours: u32 = "24",
+        /// The claim with a person's role, or a list of roles; dots lead into nested claims.
+        roles_claim: Option<String>,
+        /// What each role may do: analyst=metrics:read,stats:read;operator=alerts:read, or a table of lists. Never act_as.
+        roles: Option<Roles>,
+        /// What everybody who is signed in may do.
+        default_scopes: Addresses = "\"feedback:read,feedback:write,stats:read\"",
+        /// The claim with the tier of a person's rate limit; dots lead into nested claims.
+        tier_claim: Option<String>,
     }
     /// PostgreSQL.
     database: DatabaseSettings {

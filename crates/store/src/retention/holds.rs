@@ -235,14 +235,7 @@ impl Retention<'_> {
 
     /// What the audit log calls a user.
     pub fn pseudonym(&self, user_id: &str) -> Result<String> {
-        let key = self.config.retention.pseudonym_key.as_ref();
-        let key = key.ok_or_else(|| {
-            Error::conflict(
-                "no_pseudonym_key",
-                "the audit log names no users, only pseudonyms: set retention.pseudonym_key, and keep it as long as the log",
-            )
-        })?;
-        audit::pseudonym(key, user_id)
+        audit::pseudonym_by(&self.config.retention, user_id)
     }
 }
 

@@ -13,6 +13,10 @@ pub const ALL: &[&Statement] = &[
     &REVOKE_ID,
     &REVOKE_NAME,
     &TOUCH,
+    &TOUCH_PREVIOUS,
+    &LOCK_ID,
+    &LOCK_NAME,
+    &ROTATE,
     &END_EXPIRED,
 ];
 
@@ -21,17 +25,21 @@ const TOKEN: &[(&str, Type)] = &[
     ("name", Type::TEXT),
     ("subject", Type::TEXT),
     ("scopes", Type::TEXT_ARRAY),
+    ("rate_tier", Type::TEXT),
     ("created_at", Type::TIMESTAMPTZ),
     ("created_by", Type::TEXT),
     ("expires_at", Type::TIMESTAMPTZ),
     ("last_used_at", Type::TIMESTAMPTZ),
+    ("rotated_at", Type::TIMESTAMPTZ),
+    ("previous_until", Type::TIMESTAMPTZ),
+    ("previous_used_at", Type::TIMESTAMPTZ),
     ("revoked_at", Type::TIMESTAMPTZ),
 ];
 
 pub(super) const INSERT: Statement = Statement {
     name: "token.insert",
-    sql: "insert into service_tokens (id, name, subject, secret_hash, scopes, created_at, created_by, expires_at)
-          values ($1, $2, $3, $4, $5, $6, $7, $8)",
+    sql: "insert into service_tokens (id, name, subject, secret_hash, scopes, created_at, created_by, expires_at, rate_tier)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     params: &[
         Type::UUID,
         Type::TEXT,
@@ -41,6 +49,7 @@ pub(super) const INSERT: Statement = Statement {
         Type::TIMESTAMPTZ,
         Type::TEXT,
         Type::TIMESTAMPTZ,
+        Type::TEXT,
     ],
     columns: &[],
 };
@@ -56,8 +65,8 @@ pub(super) const RETIRE_EXPIRED: Statement = Statement {
 
 pub(super) const FIND: Statement = Statement {
     name: "token.find",
-    sql:
-        "select name, subject, scopes, rate_tier, secret_hash, expires_at, last_used_at, revoked_at
+    sql: "select name, subject, scopes, rate_tier, secret_hash, previous_hash, previous_until, expires_at, last_used_at,
+                 previous_used_at, revoked_at
           from service_tokens where id = $1",
     params: &[Type::UUID],
     columns: &[
@@ -66,15 +75,19 @@ pub(super) const FIND: Statement = Statement {
         ("scopes", Type::TEXT_ARRAY),
         ("rate_tier", Type::TEXT),
         ("secret_hash", Type::BYTEA),
+        ("previous_hash", Type::BYTEA),
+        ("previous_until", Type::TIMESTAMPTZ),
         ("expires_at", Type::TIMESTAMPTZ),
         ("last_used_at", Type::TIMESTAMPTZ),
+        ("previous_used_at", Type::TIMESTAMPTZ),
         ("revoked_at", Type::TIMESTAMPTZ),
     ],
 };
 
 pub(super) const LIST: Statement = Statement {
     name: "token.list",
-    sql: "select id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at
+    sql: "select id, name, subject, scopes, rate_tier, created_at, created_by, expires_at, last_used_at, rotated_at, previous_until,
+                 previous_used_at, revoked_at
           from service_tokens order by revoked_at is not null, name, created_at, id",
     params: &[],
     columns: TOKEN,
@@ -84,7 +97,8 @@ pub(super) const LIST: Statement = Statement {
 pub(super) const REVOKE_ID: Statement = Statement {
     name: "token.revoke_id",
     sql: "update service_tokens set revoked_at = coalesce(revoked_at, $2) where id = $1
-          returning id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at",
+          returning id, name, subject, scopes, rate_tier, created_at, created_by, expires_at, last_used_at, rotated_at, previous_until,
+                 previous_used_at, revoked_at",
     params: &[Type::UUID, Type::TIMESTAMPTZ],
     columns: TOKEN,
 };
@@ -92,7 +106,8 @@ pub(super) const REVOKE_ID: Statement = Statement {
 pub(super) const REVOKE_NAME: Statement = Statement {
     name: "token.revoke_name",
     sql: "update service_tokens set revoked_at = $2 where name = $1 and revoked_at is null
-          returning id, name, subject, scopes, created_at, created_by, expires_at, last_used_at, revoked_at",
+          returning id, name, subject, scopes, rate_tier, created_at, created_by, expires_at, last_used_at, rotated_at, previous_until,
+                 previous_used_at, revoked_at",
     params: &[Type::TEXT, Type::TIMESTAMPTZ],
     columns: TOKEN,
 };
@@ -103,6 +118,55 @@ pub(super) const TOUCH: Statement = Statement {
           where id = $1 and (last_used_at is null or last_used_at <= $3)",
     params: &[Type::UUID, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ],
     columns: &[],
+};
+
+/// The use of a replaced secret. Where it was replaced once more meanwhile, it is that one no longer.
+pub(super) const TOUCH_PREVIOUS: Statement = Statement {
+    name: "token.touch_previous",
+    sql: "update service_tokens set last_used_at = greatest(last_used_at, $2), previous_used_at = $2
+          where id = $1 and (previous_used_at is null or previous_used_at <= $3) and previous_hash = $4",
+    params: &[
+        Type::UUID,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::BYTEA,
+    ],
+    columns: &[],
+};
+
+pub(super) const LOCK_ID: Statement = Statement {
+    name: "token.lock_id",
+    sql: "select id, name, subject, scopes, rate_tier, created_at, created_by, expires_at, last_used_at, rotated_at, previous_until,
+                 previous_used_at, revoked_at
+          from service_tokens where id = $1 for update",
+    params: &[Type::UUID],
+    columns: TOKEN,
+};
+
+pub(super) const LOCK_NAME: Statement = Statement {
+    name: "token.lock_name",
+    sql: "select id, name, subject, scopes, rate_tier, created_at, created_by, expires_at, last_used_at, rotated_at, previous_until,
+                 previous_used_at, revoked_at
+          from service_tokens where name = $1 and revoked_at is null for update",
+    params: &[Type::TEXT],
+    columns: TOKEN,
+};
+
+/// The secret that it had becomes the previous one, of which no use is known yet.
+pub(super) const ROTATE: Statement = Statement {
+    name: "token.rotate",
+    sql: "update service_tokens
+          set previous_hash = secret_hash, secret_hash = $2, rotated_at = $3, previous_until = $4, previous_used_at = null
+          where id = $1
+          returning id, name, subject, scopes, rate_tier, created_at, created_by, expires_at, last_used_at, rotated_at, previous_until,
+                 previous_used_at, revoked_at",
+    params: &[
+        Type::UUID,
+        Type::BYTEA,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+    ],
+    columns: TOKEN,
 };
 
 /// Revokes tokens whose end has passed, and says so in the audit log.

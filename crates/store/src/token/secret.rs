@@ -76,15 +76,24 @@ fn parse_id(text: &str) -> Option<Uuid> {
 
 /// A new token's id, secret hash and text, from the operating system's random numbers.
 pub(super) fn generate() -> Result<(Uuid, Hash, Secret)> {
-    let mut id = [0; 16];
-    let mut secret = [0; 32];
-    SysRng
-        .try_fill_bytes(&mut id)
-        .and_then(|()| SysRng.try_fill_bytes(&mut secret))
-        .map_err(|error| Error::internal("the system gave no random numbers").with_source(error))?;
-    let id = uuid::Builder::from_random_bytes(id).into_uuid();
+    let id = uuid::Builder::from_random_bytes(random()?).into_uuid();
+    let (hash, text) = generate_for(id)?;
+    Ok((id, hash, text))
+}
+
+/// A new secret's hash, and the text of a token of that id with it.
+pub(super) fn generate_for(id: Uuid) -> Result<(Hash, Secret)> {
+    let secret: [u8; 32] = random()?;
     let text = format!("{PREFIX}{}_{}", id.simple(), URL_SAFE_NO_PAD.encode(secret));
-    Ok((id, sha256(&secret), Secret::new(text)))
+    Ok((sha256(&secret), Secret::new(text)))
+}
+
+fn random<const LENGTH: usize>() -> Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Error::internal("the system gave no random numbers").with_source(error))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

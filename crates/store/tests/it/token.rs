@@ -15,6 +15,7 @@ use crate::support::TestDb;
 
 mod cache;
 mod last_use;
+mod rotation;
 
 fn noon() -> DateTime<Utc> {
     "2025-03-01T12:00:00Z".parse().unwrap()
@@ -25,6 +26,7 @@ fn reader(name: &str) -> NewToken {
         name: name.to_owned(),
         subject: None,
         scopes: BTreeSet::from([Scope::BackfillRead, Scope::StatsRead]),
+        rate_tier: None,
         expires_at: None,
         created_by: "a test".to_owned(),
     }

@@ -156,7 +156,7 @@ async fn erase(
 ) -> ApiResult<Json<Erased>> {
     let user = body.name("user_id", 1..=MAX_ID);
     body.finish()?;
-    let (store, actor) = (state.store.clone(), actor(&caller));
+    let (store, actor) = (state.store.clone(), actor(&state.store, &caller)?);
     let now = store.now();
     // A task of its own: the caller may go away, and what was begun goes on.
     let running = tokio::spawn(async move {

@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderName},
     response::Response,
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utxoiq_store::{
@@ -21,6 +22,7 @@ use utxoiq_store::{
         Accept, Batch, MAX_METRIC_TYPE, MAX_SERVICE_NAME, MAX_UNIT, Outcome, Reason, Recorded,
         RequestKey,
     },
+    token::{Caller, Identity},
 };
 
 use super::{
@@ -133,7 +135,7 @@ async fn record_one(
     let body = input::json_bytes(request, &state).await?;
     let batch = fast::one(&body, Lengths::CONTRACT)
         .map_or_else(|| general::one(&body, Lengths::CONTRACT), Ok)?;
-    let key = request_key(key?, caller.key(), &body);
+    let key = request_key(key?, &caller, &body);
     record(&state, batch, key, false).await
 }
 
@@ -150,7 +152,7 @@ async fn record_batch(
             .map_or_else(|| general::batch(&bytes, Lengths::CONTRACT, MAX_BATCH), Ok)
     })
     .await?;
-    let key = request_key(key?, caller.key(), &body);
+    let key = request_key(key?, &caller, &body);
     record(&state, batch, key, true).await
 }
 
@@ -231,9 +233,17 @@ fn key_of(headers: &HeaderMap) -> ApiResult<Option<String>> {
     Ok(value.to_str().ok().map(str::to_owned))
 }
 
-fn request_key(key: Option<String>, caller: String, body: &Bytes) -> Option<RequestKey> {
+fn request_key(key: Option<String>, caller: &Caller, body: &Bytes) -> Option<RequestKey> {
+    // A user's id stands where it can be erased, and nowhere else.
+    let caller = || match caller.identity {
+        Identity::Token { .. } => caller.key(),
+        Identity::User => {
+            let hash = Sha256::digest(caller.key());
+            format!("user:{}", URL_SAFE_NO_PAD.encode(hash))
+        }
+    };
     key.map(|key| RequestKey {
-        caller,
+        caller: caller(),
         key,
         digest: Sha256::digest(body).into(),
     })
