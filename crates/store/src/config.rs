@@ -11,6 +11,7 @@ mod load;
 mod object_store;
 mod secret;
 mod settings;
+mod tiers;
 
 pub use addresses::Addresses;
 pub use load::{ENV_PREFIX, Loader};
@@ -19,9 +20,10 @@ pub use secret::Secret;
 pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, ProofCadence, RedisSettings, RetentionSettings, ScheduleSettings,
-    ServerSettings,
+    LogSettings, MetricsSettings, ProofCadence, RateLimitSettings, RedisSettings,
+    RetentionSettings, ScheduleSettings, ServerSettings,
 };
+pub use tiers::{Tier, Tiers};
 
 use crate::error::{Error, Result};
 

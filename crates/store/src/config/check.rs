@@ -6,8 +6,8 @@ use tracing::Level;
 
 use super::{
     BackfillSettings, BackupSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings,
-    LogSettings, MetricsSettings, ObjectStoreSettings, RedisSettings, RetentionSettings,
-    ScheduleSettings, Secret, ServerSettings,
+    LogSettings, MetricsSettings, ObjectStoreSettings, RateLimitSettings, RedisSettings,
+    RetentionSettings, ScheduleSettings, Secret, ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -32,6 +32,7 @@ impl Config {
             .server
             .rules()
             .into_iter()
+            .chain(self.rate_limit.rules())
             .chain(self.database.rules())
             .chain(self.backfill.rules())
             .chain(self.feedback.rules())
@@ -201,8 +202,12 @@ impl RetentionSettings {
 }
 
 impl ServerSettings {
-    fn rules(&self) -> [Rule; 5] {
+    fn rules(&self) -> [Rule; 6] {
         [
+            (
+                self.trusted_proxies > 10,
+                "server.trusted_proxies must be at most 10",
+            ),
             (
                 self.max_body_bytes < 1_024,
                 "server.max_body_bytes must be at least 1024",
@@ -222,6 +227,31 @@ impl ServerSettings {
             (
                 self.header_timeout_seconds == 0,
                 "server.header_timeout_seconds must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl RateLimitSettings {
+    fn rules(&self) -> [Rule; 3] {
+        let is_unknown = |name: &Option<String>| {
+            name.as_ref()
+                .is_some_and(|name| self.tiers.get(name).is_none())
+        };
+        [
+            (
+                self.tiers.get(&self.user_tier).is_none()
+                    || is_unknown(&self.token_tier)
+                    || is_unknown(&self.acting_tier),
+                "rate_limit.user_tier, rate_limit.token_tier and rate_limit.acting_tier must be names of rate_limit.tiers",
+            ),
+            (
+                !(100..=1_000_000).contains(&self.max_local_callers),
+                "rate_limit.max_local_callers must be from 100 to 1000000",
+            ),
+            (
+                self.failed_logins_per_minute > 1_000_000,
+                "rate_limit.failed_logins_per_minute must be at most 1000000",
             ),
         ]
     }
