@@ -3,6 +3,9 @@
 //! Every call but those declared open ([`crate::routes::Access`]) needs `Authorization: Bearer uqs_…` with a token
 //! that has the call's scope. The check runs before the body is read, and after the question whether this process can
 //! serve at all, since tokens are in the database.
+//!
+//! Who is known comes under its limits ([`crate::rate_limit`]), and an address that sends one wrong token after another is not
+//! looked up any more ([`Attempts`](utxoiq_store::limit::Attempts)).
 
 use std::sync::Arc;
 
@@ -17,8 +20,9 @@ use utxoiq_store::{
 };
 
 use crate::{
-    AppState,
+    AppState, client,
     error::{ApiError, ApiResult},
+    rate_limit::{Limits, Standing, seconds},
 };
 
 const USER_ID: &str = "X-User-Id";
@@ -37,20 +41,37 @@ pub struct Authenticated(pub Arc<Caller>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
-/// Lets a request through when its token has the scope, and notes its caller.
+/// Lets a request through when its token has the scope and its caller is within its limits, and notes its caller, and in
+/// `standing` how it stands.
 pub(crate) async fn authorize(
     state: &AppState,
     scope: Scope,
     request: &mut Request,
     now: DateTime<Utc>,
+    standing: &mut Option<Box<Standing>>,
 ) -> ApiResult<()> {
     state.readiness.admit()?;
     let token = bearer(request.headers()).ok_or_else(ApiError::unauthorized)?;
-    let caller = state
-        .tokens
-        .authenticate(token, now)
-        .await?
-        .ok_or_else(ApiError::unauthorized)?;
+    let address = client::address(
+        request.extensions(),
+        request.headers(),
+        state.store.config().server.trusted_proxies,
+    );
+    if let Some(wait) = address.and_then(|address| state.attempts.refusal(address, now))
+        && !state.tokens.was_right(token)
+    {
+        return Err(ApiError::too_many_failed_logins(seconds(wait)));
+    }
+    let Some(caller) = state.tokens.authenticate(token, now).await? else {
+        if let Some(address) = address {
+            state.attempts.failed(address, now);
+        }
+        return Err(ApiError::unauthorized());
+    };
+    if let Some(limits) = Limits::of(state.store.limiter(), &caller, request.headers()) {
+        // In a box, so that the way of a request without a limit, nearly every one, is not as wide as this one.
+        Box::pin(limits.admit(now, standing)).await?;
+    }
     if !caller.has(scope) {
         state.denials.note(&state.store, &caller, scope, now).await;
         return Err(ApiError::forbidden(scope));
@@ -94,7 +115,7 @@ impl<S: Sync> FromRequestParts<S> for UserId {
 }
 
 /// The user that the header names; `None` without the header.
-fn named_user(headers: &HeaderMap) -> Option<ApiResult<String>> {
+pub(crate) fn named_user(headers: &HeaderMap) -> Option<ApiResult<String>> {
     let refuse = |message: &str| Some(Err(Error::field(USER_ID, message).into()));
     let mut values = headers.get_all(&USER_ID_HEADER).iter();
     let value = values.next()?;

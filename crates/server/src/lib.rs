@@ -7,12 +7,13 @@
 //! * Every failed answer has one form ([`error`]), and nothing that a client sends is answered with 500.
 //! * Every limit is in the configuration: body, time, requests in flight, connections, time for a request's head.
 //!
-//! [`input`] reads requests, [`auth`] knows the caller, [`version`] lets readers see what they wrote, [`observe`] is
+//! [`input`] reads requests, [`auth`] knows the caller, [`rate_limit`] how much it may ask, [`version`] lets readers see what they wrote, [`observe`] is
 //! what stands around everything, [`api`] has a file for each slice. The composition root opens the store, makes an
 //! [`AppState`] and calls [`serve`].
 
 pub mod api;
 pub mod auth;
+pub mod client;
 pub mod denials;
 pub mod error;
 pub mod health;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod observe;
 pub mod openapi;
 mod pieces;
+pub mod rate_limit;
 pub mod routes;
 pub mod version;
 
@@ -30,7 +32,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode};
 use tokio::net::TcpListener;
-use utxoiq_store::{Store, schedule::Scheduler, token::TokenCache};
+use utxoiq_store::{Store, limit::Attempts, schedule::Scheduler, token::TokenCache};
 
 use crate::{
     denials::Denials, error::ApiError, health::Readiness, metrics::Metrics, observe::Gated,
@@ -47,6 +49,8 @@ pub struct Parts {
     pub store: Store,
     /// The service tokens.
     pub tokens: TokenCache,
+    /// Failed attempts to come in, by address.
+    pub attempts: Attempts,
     /// The scheduled tasks.
     pub scheduler: Scheduler,
     /// Whether this process can serve.
@@ -70,10 +74,12 @@ impl AppState {
     pub fn new(store: Store, scheduler: Scheduler) -> Self {
         store.cache().start();
         let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
+        let attempts = Attempts::new(store.config().rate_limit.failed_logins_per_minute);
         Self(Arc::new(Parts {
             tokens: TokenCache::new(store.pool().clone(), remembered),
             readiness: Readiness::watch(&store),
-            metrics: Metrics::new(&store),
+            metrics: Metrics::new(&store, &attempts),
+            attempts,
             denials: Denials::default(),
             scheduler,
             store,

@@ -6,10 +6,15 @@
 //! * On shutdown nothing new is accepted, idle connections close, requests under way are finished within the grace
 //!   period, and what is left then is cut off.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -19,6 +24,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use utxoiq_store::config::ServerSettings;
+
+use crate::client::Peer;
 
 /// The largest request head, in bytes; hyper answers a larger one with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -57,10 +64,11 @@ pub(crate) async fn serve(
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let stream = accept(&listener).await;
+            let (stream, address) = accept(&listener).await;
             tokio::spawn(connection(
                 builder.clone(),
                 stream,
+                Peer(address.ip()),
                 router.clone(),
                 phase.subscribe(),
                 place,
@@ -86,10 +94,10 @@ pub(crate) async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             // The client gave up while it waited: nothing to do with us.
             Err(error)
                 if matches!(
@@ -109,14 +117,19 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 async fn connection(
     builder: http1::Builder,
     stream: TcpStream,
+    peer: Peer,
     router: Router,
     mut phase: watch::Receiver<Phase>,
     _place: OwnedSemaphorePermit,
 ) {
     // Answers are written whole: waiting for more would only delay them. Where it cannot be set, they are just slower.
     let _ = stream.set_nodelay(true);
-    let mut served =
-        pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     loop {
         tokio::select! {
             ended = served.as_mut() => {

@@ -31,6 +31,7 @@ use utxoiq_store::{
     Store,
     cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
+    limit::{self, Attempts},
     metrics::IntakeSnapshot,
     token::Scope,
 };
@@ -97,7 +98,7 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     /// The figures of a process that serves this store.
-    pub fn new(store: &Store) -> Self {
+    pub fn new(store: &Store, attempts: &Attempts) -> Self {
         let mut registry = Registry::with_prefix("utxoiq_store");
         let requests = Family::default();
         let latency: Family<_, _, fn() -> Histogram> =
@@ -124,7 +125,7 @@ impl Metrics {
             "What runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        registry.register_collector(Box::new(StoreFigures(store.clone())));
+        registry.register_collector(Box::new(StoreFigures(store.clone(), attempts.clone())));
         Self {
             registry: Arc::new(registry),
             requests,
@@ -186,7 +187,7 @@ fn class(status: StatusCode) -> usize {
 
 /// Reads the store's own counters at each scrape.
 #[derive(Clone)]
-struct StoreFigures(Store);
+struct StoreFigures(Store, Attempts);
 
 impl fmt::Debug for StoreFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +204,7 @@ impl Collector for StoreFigures {
         gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
         intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
+        limits(&mut encoder, &self.0.limiter().figures(), self.1.refused())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
 }
@@ -292,6 +294,49 @@ fn cache_figures(encoder: &mut DescriptorEncoder<'_>, all: &[Figures]) -> Result
             )?;
     }
     Ok(())
+}
+
+/// What the rate limits did.
+fn limits(
+    encoder: &mut DescriptorEncoder<'_>,
+    figures: &limit::Figures,
+    failed_logins: u64,
+) -> Result<(), fmt::Error> {
+    let mut refused = encoder.encode_descriptor(
+        "rate_limited",
+        "Requests refused because their caller's limit was used up",
+        None,
+        MetricType::Counter,
+    )?;
+    for (tier, count) in &figures.refused {
+        let labels = [("tier", tier.as_str())];
+        ConstCounter::new(*count).encode(refused.encode_family(&labels)?)?;
+    }
+    for (name, help, count) in [
+        (
+            "rate_limit_from_memory",
+            "Of these, those for which Redis need not be asked",
+            figures.from_memory,
+        ),
+        (
+            "rate_limit_without_redis",
+            "Requests of limited callers decided by this process alone because Redis did not answer",
+            figures.without_redis,
+        ),
+        (
+            "failed_logins_refused",
+            "Requests refused without a look-up because too many tokens from their address were wrong",
+            failed_logins,
+        ),
+    ] {
+        counter(encoder, name, help, count)?;
+    }
+    gauge(
+        encoder,
+        "rate_limit_callers",
+        "Limited callers remembered by this process",
+        i64::try_from(figures.callers).unwrap_or(i64::MAX),
+    )
 }
 
 /// What the intake of samples has done, and what waits in it.

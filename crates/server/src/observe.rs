@@ -33,6 +33,7 @@ use crate::{
     AppState, auth,
     error::{self, ApiError, ApiResult},
     metrics::MethodFigures,
+    rate_limit::Standing,
     routes::Access,
 };
 
@@ -120,12 +121,13 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
             let id = request_id(&request, now);
             let under_way = UnderWay::begin(&gate, &request);
             let is_one_too_many = under_way.is_one_too_many();
+            let mut standing = None;
             let answering = async {
                 let work = async {
                     if is_one_too_many {
                         return overloaded();
                     }
-                    match gate.admit(&mut request, now).await {
+                    match gate.admit(&mut request, now, &mut standing).await {
                         Ok(()) => handler.call(request, state).await,
                         Err(refusal) => refusal.into_response(),
                     }
@@ -137,7 +139,7 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
                 response
             };
             let mut response = CURRENT.scope(id.clone(), answering).await;
-            finish_headers(&mut response, id);
+            finish_headers(&mut response, id, standing.as_deref());
             response
         })
     }
@@ -153,9 +155,14 @@ fn overloaded() -> Response {
 
 impl Gate {
     /// Lets a request in whose caller may make the call.
-    async fn admit(&self, request: &mut Request, now: DateTime<Utc>) -> ApiResult<()> {
+    async fn admit(
+        &self,
+        request: &mut Request,
+        now: DateTime<Utc>,
+        standing: &mut Option<Box<Standing>>,
+    ) -> ApiResult<()> {
         if let Access::Needs(scope) = self.access {
-            auth::authorize(&self.state, scope, request, now).await?;
+            auth::authorize(&self.state, scope, request, now, standing).await?;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let limit = self.state.store.config().server.max_body_bytes;
@@ -228,8 +235,11 @@ fn new_request_id(now: DateTime<Utc>) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-fn finish_headers(response: &mut Response, id: HeaderValue) {
+fn finish_headers(response: &mut Response, id: HeaderValue, standing: Option<&Standing>) {
     let headers = response.headers_mut();
+    if let Some(standing) = standing {
+        standing.tell(headers);
+    }
     headers.insert(&REQUEST_ID, id);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -39,6 +39,7 @@
 //! [`entry`] tells how counts are kept in both places. The connection is the cache's ([`crate::cache`]): one breaker for both, so that no
 //! request finds out again what another one has found out.
 
+mod attempts;
 mod entry;
 pub mod script;
 mod window;
@@ -64,6 +65,7 @@ use crate::{
     config::{RateLimitSettings, Tier},
     token::{Caller, Identity},
 };
+pub use attempts::Attempts;
 use entry::Entry;
 use window::Rule;
 
@@ -222,6 +224,7 @@ impl Limiter {
     pub fn figures(&self) -> Figures {
         let shared = &self.0;
         let tiers = shared.settings.tiers.as_slice().iter();
+        shared.entries.run_pending_tasks();
         Figures {
             refused: tiers
                 .zip(&shared.refused)
