@@ -41,6 +41,9 @@ pub struct Authenticated(pub Arc<Caller>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
+/// What service tokens begin with. Only they cost a look-up.
+const SERVICE_TOKEN: &str = "uqs_";
+
 /// Lets a request through when its token has the scope and its caller is within its limits, and notes its caller, and in
 /// `standing` how it stands.
 pub(crate) async fn authorize(
@@ -57,7 +60,8 @@ pub(crate) async fn authorize(
         request.headers(),
         state.store.config().server.trusted_proxies,
     );
-    if let Some(wait) = address.and_then(|address| state.attempts.refusal(address, now))
+    if token.starts_with(SERVICE_TOKEN)
+        && let Some(wait) = address.and_then(|address| state.attempts.refusal(address, now))
         && !state.tokens.was_right(token)
     {
         return Err(ApiError::too_many_failed_logins(seconds(wait)));

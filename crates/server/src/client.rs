@@ -60,7 +60,7 @@ mod tests {
         };
         assert_eq!(read(&extensions, &["1.1.1.1"], 1), None);
         extensions.insert(Peer([9, 9, 9, 9].into()));
-        let mut is = |values: &[&'static str], proxies, expected: &str| {
+        let is = |values: &[&'static str], proxies, expected: &str| {
             assert_eq!(
                 read(&extensions, values, proxies).as_deref(),
                 Some(expected),

@@ -4,7 +4,7 @@
 //!
 //! * **Never more than the quota in any window**, wherever it begins, over all processes that share a Redis; all of it may
 //!   come at once. And never less than 99 % of it for who goes on asking: a request is refused only if the quota was used
-//!   within the last 1 + 1/128 windows.
+//!   within the last 1 + 1/125 windows.
 //! * **A refusal costs nothing**: it is not counted, so that who waits as long as it says is admitted, and until then the
 //!   caller is refused from memory, without a round trip.
 //! * **Redis is never needed.** When it does not answer, the requests that are waiting for it lose at most
@@ -15,7 +15,7 @@
 //! * **What was admitted meanwhile is told** when Redis is back, and when it lost its memory, each process tells what it
 //!   admitted: then the limit is one again. What is told counts from then on for a window, so that a caller may have to wait
 //!   longer by as long as Redis was away.
-//! * Memory is bounded: a key in Redis is 129 marks of at most some 80 bytes, and goes 10 s after nothing in it counts;
+//! * Memory is bounded: a key in Redis is 127 marks of at most some 80 bytes, and goes 10 s after nothing in it counts;
 //!   this process remembers the latest `rate_limit.max_local_callers` only.
 //! * User ids do not lie in Redis: a key is named by a hash. With the name goes the tier's rule, so that a tier that is
 //!   changed begins anew.
@@ -31,7 +31,7 @@
 //! * A log of all requests is exact, and has 10,000 entries for each of the callers that need watching most.
 //!
 //! So requests near each other share an entry of the log, a mark ([`window`]). It counts until a window after its last request:
-//! never too much is admitted, and a request counts for at most a 128th of a window too long. All that is asked at once is
+//! never too much is admitted, and a request counts for at most a 125th of a window too long. All that is asked at once is
 //! one mark, which ends to the microsecond.
 //!
 //! # Losing and finding Redis
@@ -48,7 +48,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -134,6 +134,8 @@ struct Shared {
     refused: Vec<AtomicU64>,
     without_redis: AtomicU64,
     from_memory: AtomicU64,
+    /// Whether the log was told that Redis refuses to count.
+    is_told: AtomicBool,
     teller: OnceLock<JoinHandle<()>>,
 }
 
@@ -164,6 +166,7 @@ impl Limiter {
             refused: tiers.iter().map(|_| AtomicU64::new(0)).collect(),
             without_redis: AtomicU64::new(0),
             from_memory: AtomicU64::new(0),
+            is_told: AtomicBool::new(false),
             teller: OnceLock::new(),
             settings: settings.clone(),
         }))
@@ -271,7 +274,17 @@ impl Shared {
             take,
             question.owed,
         );
-        let answer = wire.run(&call).await.ok()??;
+        let Some(answer) = wire.run(&call).await.ok()? else {
+            if !self.is_told.swap(true, Relaxed) {
+                tracing::warn!(
+                    "Redis refuses to count requests, so this process counts alone: it needs memory, and an account that may do @read @write @scripting and time on utxoiq:*"
+                );
+            }
+            return None;
+        };
+        if self.is_told.load(Relaxed) {
+            self.is_told.store(false, Relaxed);
+        }
         Some(question.answered(answer, take, now))
     }
 

@@ -26,6 +26,7 @@ mod metrics_cold;
 mod metrics_read;
 mod metrics_write;
 mod problems;
+mod rate_limits;
 mod shutdown;
 mod support;
 mod tokens;

@@ -126,7 +126,7 @@ settings! {
         token_tier: Option<String>,
         /// The tier of each user whom a service token names in X-User-Id, beside the token's own; none: they are not limited.
         acting_tier: Option<String>,
-        /// The most callers remembered in this process, the latest ones; at most 4 kB each.
+        /// The most callers remembered in this process, the latest ones; at most 4 kB each, for most a tenth of it.
         max_local_callers: u64 = "20000",
         /// How many requests without a valid token one client address (of IPv6 one /64) may make in a minute; then it gets 429 without
         /// a look-up, except with tokens that were right a moment ago. 0: no limit.

@@ -6,8 +6,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-/// In how many parts a window is cut, which bounds the marks, and how much longer than a window a request counts.
-pub(super) const MARKS: i64 = 128;
+/// In how many parts a window is cut, which bounds the marks (127 are in use at most, one for either end), and how much longer than a
+/// window a request counts.
+pub(super) const MARKS: i64 = 125;
 
 /// How many requests, in how many microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

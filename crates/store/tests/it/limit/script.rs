@@ -41,7 +41,7 @@ impl<'a> Script<'a> {
         let arguments = [
             self.quota.to_string(),
             HOUR.to_string(),
-            (HOUR / 128).to_string(),
+            (HOUR / 125).to_string(),
             u8::from(take).to_string(),
             owed.to_string(),
             "3610000".to_owned(),
@@ -102,12 +102,12 @@ async fn the_script_admits_the_quota_in_any_hour_and_99_percent_of_it_at_least()
                 assert!(within <= quota, "{within} of {quota}");
                 assert!(usize::try_from(used).unwrap() >= within);
             } else {
-                assert!(counted(&admitted, now, HOUR + HOUR / 128) >= quota);
+                assert!(counted(&admitted, now, HOUR + HOUR / 125) >= quota);
                 assert!((1..=HOUR).contains(&release), "{release}");
             }
         }
         let marks = number(&redis.ask(&["LLEN", &key]).await);
-        assert!(marks <= 130, "{marks}");
+        assert!(marks <= 127, "{marks}");
     }
 }
 
