@@ -7,6 +7,8 @@
 //! Labels come from small closed sets (the route's pattern, never the path; known methods; the status' class), so that
 //! nothing a client sends makes a new series.
 
+mod limits;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
@@ -31,7 +33,7 @@ use utxoiq_store::{
     Store,
     cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
-    limit::{self, Attempts},
+    limit::Attempts,
     metrics::IntakeSnapshot,
     token::Scope,
 };
@@ -204,7 +206,7 @@ impl Collector for StoreFigures {
         gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
         intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
-        limits(&mut encoder, &self.0.limiter().figures(), self.1.refused())?;
+        limits::encode(&mut encoder, &self.0.limiter().figures(), self.1.refused())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
 }
@@ -294,49 +296,6 @@ fn cache_figures(encoder: &mut DescriptorEncoder<'_>, all: &[Figures]) -> Result
             )?;
     }
     Ok(())
-}
-
-/// What the rate limits did.
-fn limits(
-    encoder: &mut DescriptorEncoder<'_>,
-    figures: &limit::Figures,
-    failed_logins: u64,
-) -> Result<(), fmt::Error> {
-    let mut refused = encoder.encode_descriptor(
-        "rate_limited",
-        "Requests refused because their caller's limit was used up",
-        None,
-        MetricType::Counter,
-    )?;
-    for (tier, count) in &figures.refused {
-        let labels = [("tier", tier.as_str())];
-        ConstCounter::new(*count).encode(refused.encode_family(&labels)?)?;
-    }
-    for (name, help, count) in [
-        (
-            "rate_limit_from_memory",
-            "Of these, those for which Redis need not be asked",
-            figures.from_memory,
-        ),
-        (
-            "rate_limit_without_redis",
-            "Requests of limited callers decided by this process alone because Redis did not answer",
-            figures.without_redis,
-        ),
-        (
-            "failed_logins_refused",
-            "Requests refused without a look-up because too many tokens from their address were wrong",
-            failed_logins,
-        ),
-    ] {
-        counter(encoder, name, help, count)?;
-    }
-    gauge(
-        encoder,
-        "rate_limit_callers",
-        "Limited callers remembered by this process",
-        i64::try_from(figures.callers).unwrap_or(i64::MAX),
-    )
 }
 
 /// What the intake of samples has done, and what waits in it.

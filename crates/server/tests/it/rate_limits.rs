@@ -171,6 +171,7 @@ async fn a_limited_token_is_told_how_it_stands_and_refused_until_it_waits() {
 
 #[tokio::test]
 async fn a_token_without_a_tier_is_not_limited_and_each_user_it_names_can_be() {
+    const FEW: &str = "\"few\";q=2;w=3600";
     let db = TestDb::new().await;
     let (plain, plain_service) = served(&db, &[]).await;
     let own = [Scope::FeedbackWrite, Scope::ActAs];
@@ -193,7 +194,6 @@ async fn a_token_without_a_tier_is_not_limited_and_each_user_it_names_can_be() {
     let (_, service) = served(&db, &tiers).await;
     let as_user =
         async |token: &str, user| ask(&service, token, &[("X-User-Id", user)], None).await;
-    const FEW: &str = "\"few\";q=2;w=3600";
     for user in ["alice", "bob"] {
         assert_eq!(left(&as_user(&token, user).await, FEW).0, 1);
         assert_eq!(left(&as_user(&token, user).await, FEW).0, 0);

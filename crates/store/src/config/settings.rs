@@ -129,7 +129,7 @@ settings! {
         /// The most callers remembered in this process, the latest ones; at most 4 kB each, for most a tenth of it.
         max_local_callers: u64 = "20000",
         /// How many requests without a valid token one client address (of IPv6 one /64) may make in a minute; then it gets 429 without
-        /// a look-up, except with tokens that were right a moment ago. 0: no limit.
+        /// a look-up, except with tokens that were right within the last hour. 0: no limit.
         failed_logins_per_minute: u32 = "60",
     }
     /// PostgreSQL.

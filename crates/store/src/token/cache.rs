@@ -85,18 +85,14 @@ impl TokenCache {
             return Ok(None);
         }
         let key = sha256(presented.as_bytes());
-        let answer = match parts.callers.get(&key) {
-            Some(caller) => Some(caller),
+        let mut answer = parts.callers.get(&key);
+        if answer.is_none() {
             // In a box, so that the way of a request whose token is known, nearly every one, is not as wide as this one.
-            None => {
-                let answer =
-                    Box::pin(parts.look_up(key, tokens.authenticate(presented, now))).await?;
-                if answer.is_some() {
-                    self.right.insert(key, ());
-                }
-                answer
+            answer = Box::pin(parts.look_up(key, tokens.authenticate(presented, now))).await?;
+            if answer.is_some() {
+                self.right.insert(key, ());
             }
-        };
+        }
         Ok(answer.filter(|caller| caller.expires_at.is_none_or(|expires_at| now < expires_at)))
     }
 
