@@ -6,6 +6,9 @@
 //! can serve at all, since service tokens are in the database.
 //!
 //! Every token that does not let in gets the same 401, whatever is wrong with it.
+//!
+//! Who is known comes under its limits ([`crate::rate_limit`]), and an address that sends one wrong service token after another
+//! is not looked up any more ([`Attempts`](utxoiq_store::limit::Attempts)).
 
 pub mod jwks;
 pub mod jwt;
@@ -14,7 +17,7 @@ mod provider;
 
 pub use provider::{KeysSnapshot, PAUSE};
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Request},
@@ -27,8 +30,9 @@ use utxoiq_store::{
 };
 
 use crate::{
-    AppState,
+    AppState, client,
     error::{ApiError, ApiResult},
+    rate_limit::{Limits, Standing, seconds},
 };
 
 const USER_ID: &str = "X-User-Id";
@@ -47,23 +51,27 @@ pub struct Authenticated(pub Arc<Caller>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(pub String);
 
-/// What every service token begins with.
+/// What service tokens begin with. Only they cost a look-up.
 const SERVICE_TOKEN: &str = "uqs_";
 
-/// Lets a request through when its caller has the scope, or, without one, when there is a caller; and notes the caller.
+/// Lets a request through when its caller is within its limits and has the scope, or, without one, when there is a caller; and
+/// notes the caller, and in `standing` how it stands.
 pub(crate) async fn authorize(
     state: &AppState,
     scope: Option<Scope>,
     request: &mut Request,
     now: DateTime<Utc>,
+    standing: &mut Option<Box<Standing>>,
 ) -> ApiResult<()> {
     state.readiness.admit()?;
     let token = bearer(request.headers()).ok_or_else(ApiError::unauthorized)?;
-    let caller = match &state.oidc {
-        Some(oidc) if !token.starts_with(SERVICE_TOKEN) => oidc.authenticate(token, now).await?,
-        _ => state.tokens.authenticate(token, now).await?,
-    };
-    let caller = caller.ok_or_else(ApiError::invalid_token)?;
+    let proxies = state.store.config().server.trusted_proxies;
+    let address = client::address(request.extensions(), request.headers(), proxies);
+    let caller = authenticate(state, token, address, now).await?;
+    if let Some(limits) = Limits::of(state.store.limiter(), &caller, request.headers()) {
+        // In a box, so that the way of a request without a limit, nearly every one, is not as wide as this one.
+        Box::pin(limits.admit(now, standing)).await?;
+    }
     if let Some(scope) = scope
         && !caller.has(scope)
     {
@@ -72,6 +80,31 @@ pub(crate) async fn authorize(
     }
     request.extensions_mut().insert(Authenticated(caller));
     Ok(())
+}
+
+/// The caller to whom a token belongs. An address that has sent too many wrong ones is answered without a look-up, but where
+/// the token was right before.
+async fn authenticate(
+    state: &AppState,
+    token: &str,
+    address: Option<IpAddr>,
+    now: DateTime<Utc>,
+) -> ApiResult<Arc<Caller>> {
+    let is_service = token.starts_with(SERVICE_TOKEN);
+    if is_service
+        && let Some(wait) = address.and_then(|address| state.attempts.refusal(address, now))
+        && !state.tokens.was_right(token)
+    {
+        return Err(ApiError::too_many_failed_logins(seconds(wait)));
+    }
+    let caller = match &state.oidc {
+        Some(oidc) if !is_service => oidc.authenticate(token, now).await?,
+        _ => state.tokens.authenticate(token, now).await?,
+    };
+    if let (None, Some(address)) = (&caller, address) {
+        state.attempts.failed(address, now);
+    }
+    caller.ok_or_else(ApiError::invalid_token)
 }
 
 /// The token of a request that names exactly one.
@@ -109,7 +142,7 @@ impl<S: Sync> FromRequestParts<S> for UserId {
 }
 
 /// The user that the header names; `None` without the header.
-fn named_user(headers: &HeaderMap) -> Option<ApiResult<String>> {
+pub(crate) fn named_user(headers: &HeaderMap) -> Option<ApiResult<String>> {
     let refuse = |message: &str| Some(Err(Error::field(USER_ID, message).into()));
     let mut values = headers.get_all(&USER_ID_HEADER).iter();
     let value = values.next()?;

@@ -177,14 +177,28 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
-    /// 429: the caller's limit is used up for `seconds` more.
-    pub fn too_many_requests(seconds: u64) -> Self {
+    /// 429: the caller's limit of `quota` requests in `window_seconds` is used up for `wait_seconds` more.
+    pub fn rate_limited(quota: u64, window_seconds: u64, wait_seconds: u64) -> Self {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            format!("the limit of requests is used up; wait {seconds} s"),
+            "rate_limited",
+            format!(
+                "the limit of {quota} requests in {window_seconds} s is used up; send the request again in {wait_seconds} s"
+            ),
         )
-        .retry_after(seconds)
+        .retry_after(wait_seconds)
+    }
+
+    /// 429: too many requests without a valid token came from the client's address.
+    pub fn too_many_failed_logins(wait_seconds: u64) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_failed_logins",
+            format!(
+                "too many requests with tokens that are not valid came from this address; send a valid one in {wait_seconds} s"
+            ),
+        )
+        .retry_after(wait_seconds)
     }
 
     /// 503: what is needed is not there now.

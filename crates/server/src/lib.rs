@@ -7,13 +7,14 @@
 //! * Every failed answer has one form ([`error`]), and nothing that a client sends is answered with 500.
 //! * Every limit is in the configuration: body, time, requests in flight, connections, time for a request's head.
 //!
-//! [`input`] reads requests, [`auth`] knows the caller, [`version`] lets readers see what they wrote, [`observe`] is
+//! [`input`] reads requests, [`auth`] knows the caller, [`rate_limit`] how much it may ask, [`version`] lets readers see what they wrote, [`observe`] is
 //! what stands around everything, [`api`] has a file for each slice. The composition root opens the store, makes an
 //! [`AppState`] and calls [`serve`].
 
 pub mod api;
 pub mod auth;
 pub mod body;
+pub mod client;
 pub mod denials;
 pub mod error;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod metrics;
 pub mod observe;
 pub mod openapi;
 mod pieces;
+pub mod rate_limit;
 pub mod routes;
 pub mod version;
 
@@ -31,7 +33,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode};
 use tokio::net::TcpListener;
-use utxoiq_store::{Store, error::Result, schedule::Scheduler, token::TokenCache};
+use utxoiq_store::{Store, error::Result, limit::Attempts, schedule::Scheduler, token::TokenCache};
 
 use crate::{
     auth::oidc::Oidc, denials::Denials, error::ApiError, health::Readiness, metrics::Metrics,
@@ -50,6 +52,8 @@ pub struct Parts {
     pub tokens: TokenCache,
     /// The end users; none where no identity provider is configured.
     pub oidc: Option<Arc<Oidc>>,
+    /// Failed attempts to come in, by address.
+    pub attempts: Attempts,
     /// The scheduled tasks.
     pub scheduler: Scheduler,
     /// Whether this process can serve.
@@ -76,10 +80,12 @@ impl AppState {
         store.cache().start();
         let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
         let oidc = Oidc::start(&store).map(Arc::new);
+        let attempts = Attempts::new(store.config().rate_limit.failed_logins_per_minute);
         Self(Arc::new(Parts {
             tokens: TokenCache::new(store.pool().clone(), remembered),
             readiness: Readiness::watch(&store),
-            metrics: Metrics::new(&store, oidc.as_ref()),
+            metrics: Metrics::new(&store, oidc.as_ref(), &attempts),
+            attempts,
             body_memory: body::BodyMemory::new(&store.config().server),
             denials: Denials::default(),
             oidc,

@@ -14,6 +14,7 @@ mod tls;
 
 use std::{
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -41,6 +42,8 @@ use self::{
     places::{Place, Places, Seat},
     tls::ServedTls,
 };
+
+use crate::client::Peer;
 
 /// The largest request head, in bytes; hyper answers a larger one with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -89,10 +92,16 @@ pub(crate) async fn serve(
     });
     let accepting = async {
         loop {
-            let stream = accept(&listener).await;
+            let (stream, address) = accept(&listener).await;
             let place = places.take().await;
             let shared = Arc::clone(&shared);
-            tokio::spawn(connection(shared, stream, phase.subscribe(), place));
+            tokio::spawn(connection(
+                shared,
+                stream,
+                Peer(address.ip()),
+                phase.subscribe(),
+                place,
+            ));
         }
     };
     let following = async {
@@ -123,10 +132,10 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             // The client gave up while it waited: nothing to do with us.
             Err(error)
                 if matches!(
@@ -146,13 +155,14 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
+    peer: Peer,
     mut phase: watch::Receiver<Phase>,
     place: Place,
 ) {
     // Answers are written whole: waiting for more would only delay them. Where it cannot be set, they are just slower.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &shared.tls else {
-        return requests(&shared, stream, phase, &place.seat).await;
+        return requests(&shared, stream, phase, peer, &place.seat).await;
     };
     let handshake = tls.acceptor().accept(stream);
     let shaken = tokio::select! {
@@ -162,7 +172,7 @@ async fn connection(
         () = place.seat.given_away() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => requests(&shared, stream, phase, &place.seat).await,
+        Ok(Ok(stream)) => requests(&shared, stream, phase, peer, &place.seat).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -173,10 +183,12 @@ async fn requests(
     shared: &Shared,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     mut phase: watch::Receiver<Phase>,
+    peer: Peer,
     seat: &Arc<Seat>,
 ) {
     let service = Seated {
         seat: Arc::clone(seat),
+        peer,
         service: TowerToHyperService::new(shared.router.clone()),
     };
     let serving = shared
@@ -207,6 +219,7 @@ async fn requests(
 /// The service of one connection, which tells its place when a request is being answered.
 struct Seated {
     seat: Arc<Seat>,
+    peer: Peer,
     service: TowerToHyperService<Router>,
 }
 
@@ -215,11 +228,12 @@ impl Service<Request<Incoming>> for Seated {
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let Some(working) = self.seat.work() else {
             let gone = io::Error::other("the connection's place was given away");
             return Box::pin(std::future::ready(Err(gone)));
         };
+        request.extensions_mut().insert(self.peer);
         let answering = self.service.call(request);
         Box::pin(async move {
             let Ok(answer) = answering.await;

@@ -8,6 +8,7 @@
 //! nothing a client sends makes a new series.
 
 mod end_users;
+mod limits;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -33,6 +34,7 @@ use utxoiq_store::{
     Store,
     cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
+    limit::Attempts,
     metrics::IntakeSnapshot,
     token::Scope,
 };
@@ -101,7 +103,7 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     /// The figures of a process that serves this store, to end users, too, where there is who knows them.
-    pub fn new(store: &Store, oidc: Option<&Arc<Oidc>>) -> Self {
+    pub fn new(store: &Store, oidc: Option<&Arc<Oidc>>, attempts: &Attempts) -> Self {
         let mut registry = Registry::with_prefix("utxoiq_store");
         let requests = Family::default();
         let latency: Family<_, _, fn() -> Histogram> =
@@ -134,7 +136,7 @@ impl Metrics {
             "What runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        registry.register_collector(Box::new(StoreFigures(store.clone())));
+        registry.register_collector(Box::new(StoreFigures(store.clone(), attempts.clone())));
         if let Some(oidc) = oidc {
             registry.register_collector(end_users::figures(store, oidc));
         }
@@ -205,7 +207,7 @@ fn class(status: StatusCode) -> usize {
 
 /// Reads the store's own counters at each scrape.
 #[derive(Clone)]
-struct StoreFigures(Store);
+struct StoreFigures(Store, Attempts);
 
 impl fmt::Debug for StoreFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,6 +224,7 @@ impl Collector for StoreFigures {
         gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
         intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
+        limits::encode(&mut encoder, &self.0.limiter().figures(), self.1.refused())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     AppState, auth,
     error::{self, ApiError, ApiResult},
     metrics::MethodFigures,
+    rate_limit::Standing,
     routes::Access,
 };
 
@@ -127,12 +128,13 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
             let id = request_id(&request, now);
             let under_way = UnderWay::begin(&gate, &request);
             let is_one_too_many = under_way.is_one_too_many();
+            let mut standing = None;
             let answering = async {
                 let work = async {
                     if is_one_too_many {
                         return ApiError::overloaded().into_response();
                     }
-                    match gate.admit(&mut request, now).await {
+                    match gate.admit(&mut request, now, &mut standing).await {
                         Ok(()) => handler.call(request, state).await,
                         Err(refusal) => refusal.into_response(),
                     }
@@ -144,7 +146,7 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
                 response
             };
             let mut response = CURRENT.scope(id.clone(), answering).await;
-            finish_headers(&mut response, id, gate.is_tls);
+            finish_headers(&mut response, id, gate.is_tls, standing.as_deref());
             response
         })
     }
@@ -152,15 +154,18 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
 
 impl Gate {
     /// Lets a request in whose caller may make the call.
-    async fn admit(&self, request: &mut Request, now: DateTime<Utc>) -> ApiResult<()> {
-        match self.access {
-            Access::Open => {}
-            Access::Authenticated => auth::authorize(&self.state, None, request, now).await?,
-            Access::Needs(scope) => {
-                auth::authorize(&self.state, Some(scope), request, now).await?;
-            }
-        }
-        Ok(())
+    async fn admit(
+        &self,
+        request: &mut Request,
+        now: DateTime<Utc>,
+        standing: &mut Option<Box<Standing>>,
+    ) -> ApiResult<()> {
+        let scope = match self.access {
+            Access::Open => return Ok(()),
+            Access::Authenticated => None,
+            Access::Needs(scope) => Some(scope),
+        };
+        auth::authorize(&self.state, scope, request, now, standing).await
     }
 
     /// Waits for the answer within the time limit; a panic becomes an answer.
@@ -241,9 +246,17 @@ pub fn page_policy() -> (HeaderName, HeaderValue) {
 
 /// The headers of every answer. What a handler has decided stays; all values are there already, so that none is made here.
 /// `X-Frame-Options` would say to old browsers what `frame-ancestors` says to all others.
-fn finish_headers(response: &mut Response, id: HeaderValue, is_tls: bool) {
+fn finish_headers(
+    response: &mut Response,
+    id: HeaderValue,
+    is_tls: bool,
+    standing: Option<&Standing>,
+) {
     let headers = response.headers_mut();
     headers.reserve(7);
+    if let Some(standing) = standing {
+        standing.tell(headers);
+    }
     headers.insert(&REQUEST_ID, id);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

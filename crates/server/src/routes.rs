@@ -2,7 +2,7 @@
 //!
 //! A slice declares its calls in its `routes()`. From that one declaration come the router, the check of the caller's
 //! scope and the OpenAPI document, so that a call without a scope, or one that is missing in the document, cannot be
-//! written. What every call can answer (401, 403, 422, 503 …) is added by what it takes, not by hand.
+//! written. What every call can answer (401, 403, 422, 429, 503 …) is added by what it takes, not by hand.
 
 mod operation;
 
@@ -151,6 +151,16 @@ impl Call {
             ),
         };
         call.refuses(401, "unauthorized", "no valid token was sent")
+            .refuses(
+                429,
+                "rate_limited",
+                "the caller's limit of requests is used up; see `Retry-After`",
+            )
+            .refuses(
+                429,
+                "too_many_failed_logins",
+                "too many requests with tokens that are not valid came from the client's address",
+            )
             .refuses(
                 503,
                 "unavailable",

@@ -73,7 +73,7 @@ use crate::{
 };
 use figures::Counters;
 use listener::{Attached, Listener};
-use wire::Wire;
+pub(crate) use wire::Wire;
 
 /// For how long after the beginning of a completed round both layers may serve.
 pub const FRESH_MILLIS: u64 = 700;
@@ -387,6 +387,16 @@ impl Cache {
     /// Starts hearing of changes now, rather than with the first read.
     pub fn start(&self) {
         self.0.start();
+    }
+
+    /// The process's one connection to Redis, while it is alive: whoever meets a dead one tells everybody.
+    pub(crate) fn wire(&self) -> Option<Arc<Wire>> {
+        self.0.wire()
+    }
+
+    /// Whether a Redis is configured.
+    pub(crate) fn has_redis(&self) -> bool {
+        self.0.has_redis
     }
 
     /// Whether Redis answers and is in use; no traffic. `Down` also while this process hears of no changes.

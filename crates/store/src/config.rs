@@ -13,6 +13,7 @@ mod object_store;
 mod roles;
 mod secret;
 mod settings;
+mod tiers;
 
 pub use addresses::Addresses;
 pub use database_url::{DatabaseUrl, GOOGLE_METADATA, PasswordSource, Tls, TlsMode};
@@ -23,9 +24,10 @@ pub use secret::Secret;
 pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
-    LogSettings, MetricsSettings, OidcSettings, ProofCadence, RedisSettings, RetentionSettings,
-    ScheduleSettings, ServerSettings,
+    LogSettings, MetricsSettings, OidcSettings, ProofCadence, RateLimitSettings, RedisSettings,
+    RetentionSettings, ScheduleSettings, ServerSettings,
 };
+pub use tiers::{Tier, Tiers};
 
 use crate::error::{Error, Result};
 

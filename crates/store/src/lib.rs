@@ -10,10 +10,10 @@
 //! # Where things are
 //!
 //! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
-//! [`backfill`], [`feedback`] and [`metrics`] the slices, [`cold`] what is in object storage, [`retention`] what goes there
+//! [`limit`] the callers' rate limits, [`backfill`], [`feedback`] and [`metrics`] the slices, [`cold`] what is in object storage, [`retention`] what goes there
 //! and when, [`audit`] the log of it, [`backup`] what is made each night, [`alert`] how people hear of what is wrong. A module
 //! uses only modules of an earlier row, from bottom to top: clock, error, config, tls → db → cache, cold, alert, schedule,
-//! audit, token → the slices → backup → retention → store → worker; a test reads the `use` lines.
+//! audit, token → limit and the slices → backup → retention → store → worker; a test reads the `use` lines.
 
 pub mod alert;
 pub mod audit;
@@ -26,6 +26,7 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod feedback;
+pub mod limit;
 pub mod metrics;
 pub mod retention;
 pub mod schedule;

@@ -20,6 +20,7 @@ use crate::{
     db::Pool,
     error::{Error, Result},
     feedback::{Feedback, StatsCache, Writer},
+    limit::Limiter,
     metrics::{Intake, MetricCaches, Metrics},
     retention::Retention,
     token::{Granted, Tokens},
@@ -30,6 +31,7 @@ use crate::{
 pub struct Store {
     pool: Pool,
     cache: Cache,
+    limiter: Limiter,
     jobs: JobCaches,
     stats: StatsCache,
     feedback_writer: Writer,
@@ -60,6 +62,7 @@ impl Store {
         Ok(Self {
             intake: Intake::new(&pool, &config.metrics, &metric_caches),
             metric_caches,
+            limiter: Limiter::new(&cache, &config.rate_limit, Arc::clone(&clock)),
             jobs: JobCaches::new(&cache, &pool),
             stats: StatsCache::new(&cache, &pool, &feedback_writer),
             cold,
@@ -196,6 +199,11 @@ impl Store {
     /// The cache.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// The rate limits of callers.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
     }
 
     /// The configuration it was opened with.

@@ -137,8 +137,13 @@ impl Caller {
     pub fn key(&self) -> String {
         match &self.identity {
             Identity::Token { id, .. } => id.to_string(),
-            Identity::User => format!("user:{}", self.subject),
+            Identity::User => Self::user_key(&self.subject),
         }
+    }
+
+    /// The key of the end user of an id.
+    pub fn user_key(user: &str) -> String {
+        format!("user:{user}")
     }
 
     /// Whether the caller has the permission, by itself or through `admin`.

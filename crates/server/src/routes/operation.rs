@@ -3,7 +3,7 @@
 use utoipa::{
     ToSchema as _,
     openapi::{
-        Content, HeaderBuilder, HttpMethod, Ref, Required,
+        Content, Header, HeaderBuilder, HttpMethod, Ref, Required,
         path::{Operation, OperationBuilder},
         request_body::{RequestBody, RequestBodyBuilder},
         response::ResponseBuilder,
@@ -13,7 +13,10 @@ use utoipa::{
 };
 
 use super::{Access, Call, SECURITY_SCHEMES};
-use crate::error::{PROBLEM_JSON, ProblemBody};
+use crate::{
+    error::{PROBLEM_JSON, ProblemBody},
+    rate_limit,
+};
 
 impl Call {
     /// `post_backfill_start`: for generated clients.
@@ -27,6 +30,14 @@ impl Call {
             .chain(words)
             .collect::<Vec<_>>()
             .join("_")
+    }
+
+    /// The headers of every answer to a limited caller: an open call has no caller.
+    fn limit_headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self.access {
+            Access::Open => &[],
+            Access::Authenticated | Access::Needs(_) => &LIMIT_HEADERS,
+        }
     }
 
     fn request_body(&self) -> Option<RequestBody> {
@@ -66,24 +77,48 @@ impl Call {
             for (content_type, content) in &answer.contents {
                 response = response.content(content_type, content.clone());
             }
-            for (name, description) in &answer.headers {
-                let text = ObjectBuilder::new().schema_type(Type::String);
-                let header = HeaderBuilder::new()
-                    .schema(Some(text))
-                    .description(Some(*description));
-                response = response.header(*name, header.build());
+            for (name, description) in answer.headers.iter().chain(self.limit_headers()) {
+                response = response.header(*name, header(Type::String, description));
             }
             operation = operation.response(answer.status, response);
         }
         for (status, lines) in &self.refusals {
             let problem = Ref::from_schema_name(ProblemBody::name());
-            let refusal = ResponseBuilder::new()
+            let mut refusal = ResponseBuilder::new()
                 .description(lines.join("; "))
                 .content(PROBLEM_JSON, Content::new(Some(problem)));
+            if matches!(status, 429 | 503) {
+                let wait = "In how many seconds the request may be sent again.";
+                refusal = refusal.header("Retry-After", header(Type::Integer, wait));
+            }
+            if *status == 429 {
+                for (name, description) in self.limit_headers() {
+                    refusal = refusal.header(*name, header(Type::String, description));
+                }
+            }
             operation = operation.response(status.to_string(), refusal);
         }
         operation.build()
     }
+}
+
+/// What the headers say that an answer to a limited caller has.
+const LIMIT_HEADERS: [(&str, &str); 2] = [
+    (
+        rate_limit::POLICY,
+        "For callers with a limit, its name, requests and seconds: `\"free\";q=100;w=3600`.",
+    ),
+    (
+        rate_limit::LEFT,
+        "For callers with a limit, how many requests more may be made now, and in how many seconds some come back: `\"free\";r=42;t=1800`.",
+    ),
+];
+
+fn header(kind: Type, description: &str) -> Header {
+    HeaderBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(kind)))
+        .description(Some(description))
+        .build()
 }
 
 pub(super) fn method_name(method: &HttpMethod) -> &'static str {

@@ -55,7 +55,11 @@ fn every_call_is_documented_with_its_scope_and_its_errors() {
                 let scopes = [scope.as_str()];
                 let either = serde_json::json!([{"token": scopes}, {"user": scopes}]);
                 assert_eq!(operation["security"], either, "{method} {path}");
-                for status in ["401", "403", "503"] {
+                for header in ["RateLimit", "RateLimit-Policy", "Retry-After"] {
+                    let declared = &answers["429"]["headers"][header];
+                    assert!(declared["schema"].is_object(), "{method} {path} {header}");
+                }
+                for status in ["401", "403", "429", "503"] {
                     let schema =
                         &answers[status]["content"]["application/problem+json"]["schema"]["$ref"];
                     assert_eq!(

@@ -28,6 +28,7 @@ mod metrics_read;
 mod metrics_write;
 mod oidc;
 mod problems;
+mod rate_limits;
 mod shutdown;
 mod support;
 mod tokens;

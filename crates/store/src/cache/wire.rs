@@ -69,7 +69,7 @@ const ADVANCE_HEAD: &str = "
 
 /// What a look found.
 #[derive(Debug)]
-pub(super) enum Looked {
+pub(crate) enum Looked {
     /// The value's bytes.
     Value(Vec<u8>),
     /// Nothing; a fill under this lease may store it.
@@ -97,7 +97,7 @@ struct Scripts {
 }
 
 /// One connection to one run of a server.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     connection: MultiplexedConnection,
     timeout: Duration,
     dead: AtomicBool,
@@ -110,7 +110,7 @@ pub(super) struct Wire {
 
 /// The wire does not answer; it is dead now.
 #[derive(Debug)]
-pub(super) struct Dead;
+pub(crate) struct Dead;
 
 /// Makes wires to one address.
 pub(super) struct Connector {
@@ -276,6 +276,15 @@ impl Wire {
         self.cause.get_or_init(|| why);
         self.declare_dead();
         Err(Dead)
+    }
+
+    /// Runs a script; `None` where the server refused it.
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<Option<T>, Dead> {
+        let mut connection = self.connection.clone();
+        self.ask(call.invoke_async(&mut connection)).await
     }
 
     /// Asks whether it is there.

@@ -7,8 +7,8 @@ use tracing::Level;
 
 use super::{
     BackfillSettings, BackupSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings,
-    LogSettings, MetricsSettings, ObjectStoreSettings, RedisSettings, RetentionSettings,
-    ScheduleSettings, Secret, ServerSettings,
+    LogSettings, MetricsSettings, ObjectStoreSettings, RateLimitSettings, RedisSettings,
+    RetentionSettings, ScheduleSettings, Secret, ServerSettings,
 };
 use crate::error::{Error, Result};
 
@@ -34,6 +34,7 @@ impl Config {
             .server
             .rules()
             .into_iter()
+            .chain(self.rate_limit.rules())
             .chain(self.database.rules())
             .chain(self.backfill.rules())
             .chain(self.feedback.rules())
@@ -204,8 +205,12 @@ impl RetentionSettings {
 }
 
 impl ServerSettings {
-    fn rules(&self) -> [Rule; 9] {
+    fn rules(&self) -> [Rule; 10] {
         [
+            (
+                self.trusted_proxies > 10,
+                "server.trusted_proxies must be at most 10",
+            ),
             (
                 self.max_body_memory_bytes < self.max_body_bytes.saturating_mul(2),
                 "server.max_body_memory_bytes must be at least twice server.max_body_bytes: one large body must leave room for others",
@@ -241,6 +246,31 @@ impl ServerSettings {
             (
                 self.header_timeout_seconds == 0,
                 "server.header_timeout_seconds must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl RateLimitSettings {
+    fn rules(&self) -> [Rule; 3] {
+        let is_unknown = |name: &Option<String>| {
+            name.as_ref()
+                .is_some_and(|name| self.tiers.get(name).is_none())
+        };
+        [
+            (
+                self.tiers.get(&self.user_tier).is_none()
+                    || is_unknown(&self.token_tier)
+                    || is_unknown(&self.acting_tier),
+                "rate_limit.user_tier, rate_limit.token_tier and rate_limit.acting_tier must be names of rate_limit.tiers",
+            ),
+            (
+                !(100..=1_000_000).contains(&self.max_local_callers),
+                "rate_limit.max_local_callers must be from 100 to 1000000",
+            ),
+            (
+                self.failed_logins_per_minute > 1_000_000,
+                "rate_limit.failed_logins_per_minute must be at most 1000000",
             ),
         ]
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Addresses, Roles, Secret, Setting, TlsMode};
+use super::{Addresses, Roles, Secret, Setting, Tiers, TlsMode};
 use crate::error::{Error, Result};
 
 /// How log lines look.
@@ -124,6 +124,28 @@ settings! {
         header_timeout_seconds: u64 = "75",
         /// How long a token's check is remembered, which bounds how long a revoked one still works.
         token_cache_milliseconds: u64 = "1000",
+        /// How many proxies of one's own stand before this process, each of which adds its client to X-Forwarded-For: the client's
+        /// address is then the one so far from the right. With 0 the header is not read, since anyone can send it.
+        trusted_proxies: usize = "0",
+    }
+    /// How many requests a caller may make. Every process counts in Redis, so that a limit is one over all of them; without Redis
+    /// each counts alone.
+    rate_limit: RateLimitSettings {
+        /// The tiers: name=requests/window, the window s, m or h, or so many of them (200/10s). In no window, wherever it begins,
+        /// a caller makes more requests, and all of them may come at once.
+        tiers: Tiers = "\"free=100/h,pro=1000/h,power=10000/h\"",
+        /// The tier of end users whose token names none, and of callers whose tier is not among the tiers.
+        user_tier: String = "\"free\"",
+        /// The tier of service tokens that have none; none: they are not limited. The platform's own services make thousands of
+        /// requests a second.
+        token_tier: Option<String>,
+        /// The tier of each user whom a service token names in X-User-Id, beside the token's own; none: they are not limited.
+        acting_tier: Option<String>,
+        /// The most callers remembered in this process, the latest ones; at most 4 kB each, for most a tenth of it.
+        max_local_callers: u64 = "20000",
+        /// How many requests without a valid token one client address (of IPv6 one /64) may make in a minute; then it gets 429 without
+        /// a look-up, except with tokens that were right within the last hour. 0: no limit.
+        failed_logins_per_minute: u32 = "60",
     }
     /// End users, who sign in with an identity provider (OpenID Connect). Without these settings only service tokens are taken.
     /// docs/operations/access.md has the values of Firebase.

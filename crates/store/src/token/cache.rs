@@ -14,6 +14,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// For how long it is remembered that a token was right; see [`TokenCache::was_right`].
+const LATELY: Duration = Duration::from_hours(1);
+
 /// The most answers kept, right ones and wrong ones each. An entry takes some 300 bytes, and far fewer tokens exist.
 const CAPACITY: u64 = 10_000;
 
@@ -32,6 +35,8 @@ pub struct TokenCache {
     pool: Pool,
     /// `None`: every call asks the database.
     parts: Option<Parts>,
+    /// What was right lately.
+    right: sync::Cache<Hash, ()>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +60,11 @@ impl TokenCache {
                 .time_to_live(time_to_live)
                 .build(),
         });
-        Self { pool, parts }
+        let right = sync::Cache::builder()
+            .max_capacity(CAPACITY)
+            .time_to_live(LATELY)
+            .build();
+        Self { pool, parts, right }
     }
 
     /// As [`Tokens::authenticate`]. An error is not remembered.
@@ -67,18 +76,30 @@ impl TokenCache {
         let tokens = Tokens::new(&self.pool);
         let Some(parts) = &self.parts else {
             let caller = Box::pin(tokens.authenticate(presented, now)).await?;
+            if caller.is_some() {
+                self.right.insert(sha256(presented.as_bytes()), ());
+            }
             return Ok(caller.map(Arc::new));
         };
         if !secret::has_form(presented) {
             return Ok(None);
         }
         let key = sha256(presented.as_bytes());
-        let answer = match parts.callers.get(&key) {
-            Some(caller) => Some(caller),
+        let mut answer = parts.callers.get(&key);
+        if answer.is_none() {
             // In a box, so that the way of a request whose token is known, nearly every one, is not as wide as this one.
-            None => Box::pin(parts.look_up(key, tokens.authenticate(presented, now))).await?,
-        };
+            answer = Box::pin(parts.look_up(key, tokens.authenticate(presented, now))).await?;
+            if answer.is_some() {
+                self.right.insert(key, ());
+            }
+        }
         Ok(answer.filter(|caller| caller.expires_at.is_none_or(|expires_at| now < expires_at)))
+    }
+
+    /// Whether a token was right within the last hour. That makes it no right one now; but who has it is not guessing, and is worth
+    /// a look-up where others from the same place are not.
+    pub fn was_right(&self, presented: &str) -> bool {
+        self.right.contains_key(&sha256(presented.as_bytes()))
     }
 
     /// How many answers are remembered; approximate.

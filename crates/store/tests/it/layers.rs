@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["clock", "error", "config", "tls"],
     &["db"],
     &["cache", "cold", "alert", "schedule", "audit", "token"],
-    &["backfill", "feedback", "metrics"],
+    &["limit", "backfill", "feedback", "metrics"],
     &["backup"],
     &["retention", "erasure"],
     &["slo"],

@@ -25,6 +25,7 @@ mod cold;
 mod feedback;
 mod feedback_read;
 mod layers;
+mod limit;
 mod metrics;
 mod migrate;
 mod pool;
