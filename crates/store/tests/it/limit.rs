@@ -152,7 +152,6 @@ async fn admit_the_quota_exactly() -> bool {
             admitted.iter().filter(within).count()
         })
         .max();
-    println!("{} in 8 s, at most {most:?} in one", admitted.len());
     assert!(most.unwrap() * 100 <= QUOTA * 101, "{most:?}");
     assert!(admitted.len() * 100 >= 8 * QUOTA * 99, "{}", admitted.len());
     let first = admitted
