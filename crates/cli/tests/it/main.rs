@@ -23,4 +23,5 @@ mod log;
 mod metrics;
 mod metrics_kills;
 mod retention_kills;
+mod schemathesis;
 mod support;

@@ -68,7 +68,6 @@ pub struct Metric {
     /// What tells its series from others.
     pub labels: BTreeMap<String, String>,
     /// What became of it.
-    #[schema(inline)]
     pub outcome: Became,
 }
 
