@@ -15,6 +15,8 @@ pub mod api;
 pub mod auth;
 pub mod denials;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod health;
 pub mod input;
 mod link;

@@ -389,7 +389,8 @@ fn document_schema(content_type: &str) -> ObjectBuilder {
     })
 }
 
-/// A parameter may be left out, but the text `null` is a text: a schema that is made of an `Option` says otherwise.
+/// A parameter's own schema. It may be left out, but the text `null` is a text: a schema that is made of an `Option` says
+/// otherwise.
 fn never_null(mut parameter: Parameter) -> Parameter {
     let is_null = |schema: &RefOr<Schema>| matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
     match &mut parameter.schema {
@@ -406,6 +407,19 @@ fn never_null(mut parameter: Parameter) -> Parameter {
             if let [RefOr::T(Schema::Object(only))] = one_of.items.as_slice() {
                 let mut only = only.clone();
                 only.default = only.default.or_else(|| one_of.default.clone());
+                parameter.schema = Some(only.into());
+            }
+        }
+        // The default of a schema that is written out stands beside it, as one of no properties.
+        Some(RefOr::T(Schema::AllOf(all_of))) => {
+            if let [
+                RefOr::T(Schema::Object(only)),
+                RefOr::T(Schema::Object(beside)),
+            ] = all_of.items.as_slice()
+                && beside.properties.is_empty()
+            {
+                let mut only = only.clone();
+                only.default = only.default.or_else(|| beside.default.clone());
                 parameter.schema = Some(only.into());
             }
         }

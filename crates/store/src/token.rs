@@ -15,6 +15,8 @@
 //! [`TokenCache`]; an expired one at once in both.
 
 mod cache;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod queries;
 mod scope;
 mod secret;
