@@ -115,7 +115,7 @@ fn config(bytes: &[u8]) {
 
 #[cfg(test)]
 #[path = "../../../fuzz/replay.rs"]
-pub(crate) mod replay;
+mod replay;
 
 #[cfg(test)]
 mod tests {
@@ -129,8 +129,12 @@ mod tests {
     #[test]
     #[ignore = "writes fuzz/corpus anew, where a form has changed"]
     fn seeds() {
-        cold::fuzz::write_seeds();
-        backup::fuzz::write_seeds();
-        cache::fuzz::write_seeds();
+        let cold = cold::fuzz::seeds().into_iter();
+        for (target, name, bytes) in cold
+            .chain(backup::fuzz::seeds())
+            .chain(cache::fuzz::seeds())
+        {
+            super::replay::seed(target, name, &bytes);
+        }
     }
 }

@@ -24,7 +24,8 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
+/// An input to begin with: target, name, bytes.
 #[cfg(test)]
-pub(crate) fn write_seeds() {
-    crate::fuzz::replay::seed("backup_manifest", "sealed", &super::manifest::seed());
+pub(crate) fn seeds() -> [(&'static str, &'static str, Vec<u8>); 1] {
+    [("backup_manifest", "sealed", super::manifest::seed())]
 }

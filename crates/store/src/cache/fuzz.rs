@@ -35,16 +35,15 @@ pub fn head(bytes: &[u8]) {
     }
 }
 
+/// Inputs to begin with: target, name, bytes.
 #[cfg(test)]
-pub(crate) fn write_seeds() {
-    use crate::fuzz::replay::seed;
-
-    let cached = Cached::new(
-        serde_json::json!({"a": [1, 2.5, null]}),
-        "5:9:7".parse().unwrap(),
-    );
+pub(crate) fn seeds() -> [(&'static str, &'static str, Vec<u8>); 3] {
+    let value = serde_json::json!({"a": [1, 2.5, null]});
+    let cached = Cached::new(value, "5:9:7".parse().unwrap());
     let sealed = envelope::seal(KEY, &cached).unwrap();
-    seed("cache_envelope", "value", &sealed[8..]);
-    seed("cache_envelope", "sealed", &sealed);
-    seed("cache_head", "head", b"00112233aabbccdd|5:9:7|41");
+    [
+        ("cache_envelope", "value", sealed[8..].to_vec()),
+        ("cache_envelope", "sealed", sealed),
+        ("cache_head", "head", b"00112233aabbccdd|5:9:7|41".to_vec()),
+    ]
 }

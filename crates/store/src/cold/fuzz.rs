@@ -184,10 +184,10 @@ fn parquet(dataset: Dataset) -> Vec<u8> {
     bytes
 }
 
+/// Inputs to begin with: target, name, bytes.
 #[cfg(test)]
-pub(crate) fn write_seeds() {
-    use crate::fuzz::replay::seed;
-
+pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
     for (number, dataset) in Dataset::ALL.into_iter().enumerate() {
         let choice = u8::try_from(number).unwrap();
         let mut copied = vec![choice];
@@ -196,15 +196,15 @@ pub(crate) fn write_seeds() {
             copied.extend(u16::try_from(row.len()).unwrap().to_be_bytes());
             copied.extend(row);
         }
-        seed("copy_rows", dataset.name(), &copied);
+        seeds.push(("copy_rows", dataset.name(), copied));
         let mut archive = vec![choice];
         archive.extend(parquet(dataset));
-        seed("archive", dataset.name(), &archive);
+        seeds.push(("archive", dataset.name(), archive));
         let key = key(dataset);
-        seed("object_keys", dataset.name(), key.to_string().as_bytes());
+        seeds.push(("object_keys", dataset.name(), key.to_string().into_bytes()));
     }
     let dump = BackupKey::dump(chrono::DateTime::UNIX_EPOCH, Uuid::from_u128(77));
-    seed("object_keys", "dump", dump.to_string().as_bytes());
+    seeds.push(("object_keys", "dump", dump.to_string().into_bytes()));
     let written = super::Written {
         rows: 3,
         bytes: 9,
@@ -224,5 +224,6 @@ pub(crate) fn write_seeds() {
         chrono::DateTime::UNIX_EPOCH,
     );
     let manifest = serde_json::to_vec(&manifest).unwrap();
-    seed("archive_manifest", "sealed", &manifest);
+    seeds.push(("archive_manifest", "sealed", manifest));
+    seeds
 }
