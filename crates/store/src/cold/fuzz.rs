@@ -104,23 +104,29 @@ pub fn archive(bytes: &[u8]) {
     let Some((dataset, bytes)) = chosen(bytes) else {
         return;
     };
-    let read = std::panic::catch_unwind(|| read_to_its_end(dataset, bytes));
+    let cache = cache();
+    let read = std::panic::catch_unwind(|| read_to_its_end(cache, dataset, bytes));
     if let Ok(Err(error)) = read {
         let known = matches!(error.kind(), Kind::Unavailable | Kind::Internal);
         assert!(known, "{error}");
     }
 }
 
-fn read_to_its_end(dataset: Dataset, bytes: &[u8]) -> Result<()> {
+/// Where the copies lie, for as long as the process lives.
+fn cache() -> &'static Arc<Cache> {
     static PLACE: OnceLock<Option<(TempDir, Arc<Cache>)>> = OnceLock::new();
     let place = PLACE.get_or_init(|| {
         let folder = tempfile::tempdir().ok()?;
-        let cache = Cache::open(folder.path(), CACHE_BYTES).ok()?;
+        let cache = Cache::open(&folder.path().join("copies"), CACHE_BYTES).ok()?;
         Some((folder, Arc::new(cache)))
     });
-    let Some((_, cache)) = place else {
-        panic!("there is no folder for the copies");
-    };
+    match place {
+        Some((_, cache)) => cache,
+        None => panic!("there is no folder for the copies"),
+    }
+}
+
+fn read_to_its_end(cache: &Arc<Cache>, dataset: Dataset, bytes: &[u8]) -> Result<()> {
     let fetched = Fetched::of_bytes(cache, key(dataset), bytes)?;
     let reader = fetched.reader().with_batch_size(1_024).build();
     let mut digest = ContentDigest::new(dataset);
@@ -226,4 +232,16 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let manifest = serde_json::to_vec(&manifest).unwrap();
     seeds.push(("archive_manifest", "sealed", manifest));
     seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_is_read_to_its_end_where_it_is_whole() {
+        for dataset in Dataset::ALL {
+            read_to_its_end(cache(), dataset, &parquet(dataset)).unwrap();
+        }
+    }
 }
