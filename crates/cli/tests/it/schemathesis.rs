@@ -61,13 +61,13 @@ async fn no_request_that_the_document_allows_or_does_not_gets_a_fault_or_an_undo
 async fn ask(program: &str, service: &Service, examples: u64, seed: u64) -> u64 {
     let mut command = tokio::process::Command::new(program);
     command
-        .current_dir(service.folder.path())
+        .current_dir(FOLDER)
+        .env("HYPOTHESIS_STORAGE_DIRECTORY", service.path("hypothesis"))
         .env("UTXOIQ_STORE_TOKEN", service.token())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let settings = Path::new(FOLDER).join("schemathesis.toml");
-    command.arg("--config-file").arg(settings);
+    command.args(["--config-file", "schemathesis.toml"]);
     command.args(["run", &service.url("/openapi.json"), "--no-color"]);
     command.args(["--seed", &seed.to_string()]);
     command.args(["--max-examples", &examples.to_string()]);
