@@ -11,6 +11,9 @@ const CHANGED: usize = 3_000;
 /// The most bytes of a changed input: what is found, is found in small ones.
 const MOST_BYTES: usize = 8_192;
 
+/// What is tried with any bytes.
+type Target = fn(&[u8]);
+
 fn corpus(target: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     root.join(target)
@@ -88,7 +91,7 @@ fn change(input: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 }
 
 /// Tries every input of every target, and changed ones. Says which input it was, and keeps it, where one panics.
-pub fn all(targets: &[(&'static str, fn(&[u8]))]) {
+pub fn all(targets: &[(&'static str, Target)]) {
     for (name, target) in targets {
         let inputs = inputs(name);
         assert!(!inputs.is_empty(), "fuzz/corpus/{name} has no input");
@@ -105,7 +108,8 @@ pub fn all(targets: &[(&'static str, fn(&[u8]))]) {
     }
 }
 
-fn attempt(name: &str, target: fn(&[u8]), input: &[u8], which: &str) {
+#[allow(clippy::print_stderr, reason = "the harness shows it with a failure")]
+fn attempt(name: &str, target: Target, input: &[u8], which: &str) {
     if let Err(panic) = std::panic::catch_unwind(|| target(input)) {
         let found = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
         let _ = fs::write(&found, input);

@@ -8,8 +8,11 @@ use crate::{
     input::{self, FINITE, Input},
 };
 
+/// A name, and what is tried.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// All targets of this crate. A parser that is added gets a line here and an input in `fuzz/corpus/<name>/`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("import_csv", metrics::fuzz::csv),
     ("import_lines", metrics::fuzz::lines),
     ("json_body", json_body),
