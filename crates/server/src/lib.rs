@@ -17,6 +17,8 @@ pub mod body;
 pub mod client;
 pub mod denials;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod health;
 pub mod input;
 mod link;

@@ -494,7 +494,7 @@ pub fn routes() -> Routes {
             Scope::PoolRead,
             "The process's figures for Prometheus",
         )
-        .answers_document("text/plain", "OpenMetrics text"),
+        .answers_document("application/openmetrics-text", "OpenMetrics text"),
         show,
     )
 }

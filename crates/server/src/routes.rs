@@ -19,7 +19,7 @@ use utoipa::{
     openapi::{
         self, Content, HttpMethod, Ref, RefOr, Required, Schema,
         path::{Parameter, ParameterBuilder, ParameterIn},
-        schema::{ArrayBuilder, ObjectBuilder, Type},
+        schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type},
     },
 };
 use utxoiq_store::token::Scope;
@@ -190,8 +190,8 @@ impl Call {
     }
 
     fn parameters<P: IntoParams>(mut self, place: &ParameterIn) -> Self {
-        self.parameters
-            .extend(P::into_params(|| Some(place.clone())));
+        let declared = P::into_params(|| Some(place.clone())).into_iter();
+        self.parameters.extend(declared.map(never_null));
         self.refuses_parameters()
     }
 
@@ -219,7 +219,7 @@ impl Call {
         self.header(
             version::NAME,
             "The `Store-Version` of a write's answer: this answer shows that write, whatever is cached.",
-            digits.pattern(Some("^[0-9]{1,20}$")),
+            digits.pattern(Some("^[0-9]{1,19}$")),
         )
     }
 
@@ -295,13 +295,9 @@ impl Call {
 
     /// The body: a document of one of these types, which the call's description explains.
     pub fn body_document(mut self, content_types: &[&'static str]) -> Self {
-        let bodies = content_types.iter().map(|content_type| {
-            let schema = ObjectBuilder::new().schema_type(match *content_type {
-                JSON => Type::Object,
-                _ => Type::String,
-            });
-            (*content_type, schema.into())
-        });
+        let bodies = content_types
+            .iter()
+            .map(|content_type| (*content_type, document_schema(content_type).into()));
         self.bodies = bodies.collect();
         self.body_is_required = true;
         self.refuses_slow_bodies()
@@ -353,22 +349,14 @@ impl Call {
 
     /// The answer, with status 200: a document of another type.
     pub fn answers_document(mut self, content_type: &str, description: &'static str) -> Self {
-        let schema = ObjectBuilder::new().schema_type(if content_type == "application/json" {
-            Type::Object
-        } else {
-            Type::String
-        });
-        self.answer = Some(Answer::new(
-            content_type,
-            Content::new(Some(schema)),
-            description,
-        ));
+        let content = Content::new(Some(document_schema(content_type)));
+        self.answer = Some(Answer::new(content_type, content, description));
         self
     }
 
     /// The document may be of this type, too.
     pub fn or_document(mut self, content_type: &str) -> Self {
-        let schema = ObjectBuilder::new().schema_type(Type::String);
+        let schema = document_schema(content_type);
         if let Some(answer) = &mut self.answer {
             let content = Content::new(Some(schema));
             answer.contents.push((content_type.to_owned(), content));
@@ -423,6 +411,53 @@ impl Call {
         let items = self.reference::<T>();
         ArrayBuilder::new().items(items).build().into()
     }
+}
+
+/// What a document of a type is, as far as a schema can tell.
+fn document_schema(content_type: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(match content_type {
+        JSON => Type::Object,
+        _ => Type::String,
+    })
+}
+
+/// A parameter's own schema. It may be left out, but the text `null` is a text: a schema that is made of an `Option` says
+/// otherwise.
+fn never_null(mut parameter: Parameter) -> Parameter {
+    let is_null = |schema: &RefOr<Schema>| matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+    match &mut parameter.schema {
+        Some(RefOr::T(Schema::Object(object))) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|one| *one != Type::Null);
+                if let [only] = types.as_slice() {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+        Some(RefOr::T(Schema::OneOf(one_of))) => {
+            one_of.items.retain(|item| !is_null(item));
+            if let [RefOr::T(Schema::Object(only))] = one_of.items.as_slice() {
+                let mut only = only.clone();
+                only.default = only.default.or_else(|| one_of.default.clone());
+                parameter.schema = Some(only.into());
+            }
+        }
+        // The default of a schema that is written out stands beside it, as one of no properties.
+        Some(RefOr::T(Schema::AllOf(all_of))) => {
+            if let [
+                RefOr::T(Schema::Object(only)),
+                RefOr::T(Schema::Object(beside)),
+            ] = all_of.items.as_slice()
+                && beside.properties.is_empty()
+            {
+                let mut only = only.clone();
+                only.default = only.default.or_else(|| beside.default.clone());
+                parameter.schema = Some(only.into());
+            }
+        }
+        _ => {}
+    }
+    parameter
 }
 
 fn http_method(method: &HttpMethod) -> Method {

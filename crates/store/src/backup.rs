@@ -23,6 +23,8 @@ mod drill;
 mod dump;
 mod facts;
 mod fingerprint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod inventory;
 pub mod keys;
 mod manifest;

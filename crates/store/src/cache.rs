@@ -38,6 +38,8 @@
 mod batch;
 mod envelope;
 mod figures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod keeper;
 mod listener;
 pub mod outbox;

@@ -29,6 +29,8 @@ mod dataset;
 mod digest;
 mod encode;
 mod fetched;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod key;
 mod local;
 mod manifest;

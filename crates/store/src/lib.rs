@@ -26,6 +26,8 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod feedback;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod limit;
 pub mod metrics;
 pub mod retention;

@@ -15,6 +15,8 @@
 //! [`TokenCache`]; an expired one at once in both. A token's secret is replaced without a gap: see `rotate`.
 
 mod cache;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod granted;
 mod present;
 pub mod queries;

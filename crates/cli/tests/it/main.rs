@@ -25,5 +25,6 @@ mod log;
 mod metrics;
 mod metrics_kills;
 mod retention_kills;
+mod schemathesis;
 mod support;
 mod transport;

@@ -40,6 +40,7 @@ pub fn routes() -> Routes {
                 .describe("`next_cursor` is null on the last page.")
                 .query::<wire::ListQuery>()
                 .answers::<Archives>("a page of archives")
+                .refuses(400, "invalid_range", "`to` is before `from`")
                 .refuses(409, "retention_not_configured", "this service has no connection of the role that archives"),
             list,
         )

@@ -27,14 +27,25 @@ const MAX_LIMIT: i64 = 1_000;
 #[allow(dead_code, reason = "for the document")]
 pub struct BackupsQuery {
     /// `kept`: what is, or becomes, a backup; `all`: also runs that failed, and backups that were removed.
-    #[param(default = "kept")]
-    state: Option<String>,
+    #[param(inline, default = "kept")]
+    state: Option<ShownBackups>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1_000, default = 30)]
     limit: Option<i64>,
     /// How many to leave out.
     #[param(minimum = 0, default = 0)]
     offset: Option<i64>,
+}
+
+/// Whether only those that are backups.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code, reason = "for the document")]
+enum ShownBackups {
+    /// What is, or becomes, a backup.
+    Kept,
+    /// Runs that failed and backups that were removed, too.
+    All,
 }
 
 /// The newest runs.

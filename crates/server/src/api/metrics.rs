@@ -10,6 +10,8 @@
 //! what is made of it by [`gather`].
 
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod gather;
 mod import;
 mod otlp;

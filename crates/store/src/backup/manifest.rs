@@ -143,9 +143,10 @@ impl Manifest {
         self
     }
 
-    /// How many rows all tables have.
+    /// How many rows all tables have. A manifest may say anything: a sum beyond all numbers is the greatest one.
     pub fn rows(&self) -> i64 {
-        self.tables.values().map(|table| table.rows).sum()
+        let rows = self.tables.values().map(|table| table.rows);
+        rows.fold(0, i64::saturating_add)
     }
 
     /// The key of the dump.
@@ -194,6 +195,12 @@ impl Manifest {
     pub async fn get(bucket: &Bucket, key: BackupKey) -> Result<(Self, String)> {
         let key = key.manifest();
         let bytes = bucket.get_small(key, MOST_BYTES).await?;
+        let manifest = Self::read(key, &bytes)?;
+        Ok((manifest, hex(&Sha256::digest(&bytes))))
+    }
+
+    /// Reads the manifest of a key, which it must be about.
+    pub(super) fn read(key: BackupKey, bytes: &[u8]) -> Result<Self> {
         let damaged = || {
             Error::unavailable(
                 "backup_damaged",
@@ -203,7 +210,7 @@ impl Manifest {
             )
         };
         let form: Form =
-            serde_json::from_slice(&bytes).map_err(|error| damaged().with_source(error))?;
+            serde_json::from_slice(bytes).map_err(|error| damaged().with_source(error))?;
         if form.version > VERSION {
             return Err(Error::unavailable(
                 "manifest_newer",
@@ -211,7 +218,7 @@ impl Manifest {
             ));
         }
         let manifest: Self =
-            serde_json::from_slice(&bytes).map_err(|error| damaged().with_source(error))?;
+            serde_json::from_slice(bytes).map_err(|error| damaged().with_source(error))?;
         let is_right = manifest.version == VERSION
             && manifest.object == key.object().to_string()
             && manifest.key() == key.object()
@@ -219,6 +226,69 @@ impl Manifest {
         if !is_right {
             return Err(damaged());
         }
-        Ok((manifest, hex(&Sha256::digest(&bytes))))
+        Ok(manifest)
     }
+}
+
+/// The key of the manifests that are tried.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const FUZZED: BackupKey = BackupKey {
+    started_at: DateTime::UNIX_EPOCH,
+    id: Uuid::from_u128(77),
+    is_manifest: true,
+};
+
+/// A manifest of that key.
+#[cfg(test)]
+pub(super) fn seed() -> Vec<u8> {
+    let manifest = Manifest {
+        version: VERSION,
+        backup_id: FUZZED.id,
+        object: FUZZED.object().to_string(),
+        started_at: FUZZED.started_at,
+        stored_at: FUZZED.started_at,
+        source: Source {
+            database: "utxoiq".into(),
+            server_version: "15.8".into(),
+            server_version_num: 150_008,
+            schema_version: 12,
+            extensions: vec!["btree_gist".into()],
+        },
+        dump: Dump {
+            tool: "pg_dump 15.8".into(),
+            format: Manifest::FORMAT.into(),
+            recipients: vec!["age1x".into()],
+            plain_bytes: 10,
+            plain_sha256: "00".into(),
+            stored_bytes: 9,
+            stored_sha256: "11".into(),
+        },
+        tables: [(
+            "public.a".to_owned(),
+            Fingerprint {
+                rows: 3,
+                hash: "-5".into(),
+            },
+        )]
+        .into(),
+        sequences: [("public.s".to_owned(), 7)].into(),
+        catalogue: vec!["table public.a".into()],
+        archives: vec![ArchiveNeeded {
+            id: FUZZED.id,
+            object: "metrics/day=2026-08-01/x".into(),
+            bytes: 9,
+            sha256: "22".into(),
+        }],
+        audit_head: Some(AuditHead {
+            sequence: 5,
+            hash: "33".into(),
+        }),
+        previous: Some(Previous {
+            backup_id: FUZZED.id,
+            manifest_sha256: "44".into(),
+        }),
+        program: String::new(),
+        seal: String::new(),
+    };
+    serde_json::to_vec(&manifest.sealed()).unwrap()
 }

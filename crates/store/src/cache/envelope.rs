@@ -10,7 +10,7 @@ use crate::db::Snapshot;
 
 const CHECKSUM_BYTES: usize = 8;
 
-fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+pub(super) fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let hash = Sha256::digest(body);
     let mut sum = [0; CHECKSUM_BYTES];
     sum.copy_from_slice(&hash[..CHECKSUM_BYTES]);

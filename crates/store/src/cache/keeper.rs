@@ -451,7 +451,7 @@ fn prefix(head_key: &str, generation: &str) -> String {
     format!("{base}:{generation}")
 }
 
-fn head_text(generation: &str, cursor: &Cursor) -> String {
+pub(super) fn head_text(generation: &str, cursor: &Cursor) -> String {
     format!("{generation}|{}|{}", cursor.snapshot, cursor.last_id)
 }
 
@@ -466,7 +466,7 @@ fn generation_of(head: &[u8]) -> Option<&str> {
     std::str::from_utf8(head).ok()?.split('|').next()
 }
 
-fn parse_head(head: &[u8]) -> Option<(String, Cursor)> {
+pub(super) fn parse_head(head: &[u8]) -> Option<(String, Cursor)> {
     let mut parts = std::str::from_utf8(head).ok()?.split('|');
     let generation = parts.next()?.to_owned();
     let cursor = Cursor {

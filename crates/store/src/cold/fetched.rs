@@ -239,6 +239,32 @@ impl Fetched {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Fetched {
+    /// Bytes as a copy of an object, whatever they are.
+    pub(super) fn of_bytes(
+        cache: &Arc<super::cache::Cache>,
+        key: ObjectKey,
+        bytes: &[u8],
+    ) -> Result<Self> {
+        let mut held = cache.begin()?;
+        held.file.write_all(bytes).map_err(unusable)?;
+        let object = StoredObject {
+            key,
+            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            sha256: String::new(),
+        };
+        let held = Arc::new(held);
+        let metadata = read_metadata(&held, &object)?;
+        Ok(Self {
+            held,
+            bytes: object.bytes,
+            key,
+            metadata,
+        })
+    }
+}
+
 impl fmt::Debug for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetched")
@@ -281,6 +307,14 @@ impl ChunkReader for LocalFile {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // What a damaged file says of its own pages: room is made only for what can be there.
+        let rest = self.bytes.saturating_sub(start);
+        if u64::try_from(length).is_ok_and(|length| length > rest) {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} of {}",
+                self.bytes
+            )));
+        }
         let mut bytes = BytesMut::zeroed(length);
         self.held
             .file

@@ -107,6 +107,36 @@ impl Manifest {
         hex(&Sha256::digest(&bytes))
     }
 
+    /// Reads the manifest of an object, which it must be about.
+    pub(super) fn read(key: ObjectKey, bytes: &[u8]) -> Result<Self> {
+        let damaged = || {
+            Error::unavailable(
+                "cold_object_damaged",
+                format!(
+                    "{key} in the object store is not the manifest that was stored; look at the bucket's log"
+                ),
+            )
+        };
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|error| damaged().with_source(error))?;
+        let is_right = manifest.version == VERSION
+            && manifest.object == key.object().to_string()
+            && manifest.seal == manifest.computed_seal();
+        if !is_right {
+            return Err(damaged());
+        }
+        Ok(manifest)
+    }
+
+    /// The same with the seal that it must have.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn sealed(self) -> Self {
+        Self {
+            seal: self.computed_seal(),
+            ..self
+        }
+    }
+
     /// What was written, as [`ColdStore::prove`] compares it.
     pub fn written(&self) -> Written {
         Written {
@@ -150,23 +180,6 @@ impl ColdStore {
     /// `cold_object_missing` where there is none; `cold_object_damaged` where it is none, or about another object.
     pub async fn get_manifest(&self, key: ObjectKey) -> Result<Manifest> {
         let key = key.manifest();
-        let bytes = self.remote.get_small(key, MOST_BYTES).await?;
-        let damaged = || {
-            Error::unavailable(
-                "cold_object_damaged",
-                format!(
-                    "{key} in the object store is not the manifest that was stored; look at the bucket's log"
-                ),
-            )
-        };
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|error| damaged().with_source(error))?;
-        let is_right = manifest.version == VERSION
-            && manifest.object == key.object().to_string()
-            && manifest.seal == manifest.computed_seal();
-        if !is_right {
-            return Err(damaged());
-        }
-        Ok(manifest)
+        Manifest::read(key, &self.remote.get_small(key, MOST_BYTES).await?)
     }
 }

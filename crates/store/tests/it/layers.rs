@@ -15,6 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["slo"],
     &["store"],
     &["worker"],
+    &["fuzz"],
 ];
 
 /// Within the bottom row: the configuration reports its errors.

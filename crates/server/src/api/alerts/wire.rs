@@ -14,14 +14,25 @@ use uuid::Uuid;
 #[allow(dead_code)] // the document is made of it; Input reads it
 pub struct ListQuery {
     /// `open`: what is wrong now; `all`: what was, too.
-    #[param(default = "open")]
-    pub state: Option<String>,
+    #[param(inline, default = "open")]
+    pub state: Option<ShownAlerts>,
     /// How many at most.
     #[param(default = 100, minimum = 1, maximum = 1000)]
     pub limit: Option<i64>,
     /// How many to leave out.
     #[param(default = 0, minimum = 0)]
     pub offset: Option<i64>,
+}
+
+/// Whether only those that are wrong now.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code)] // the document is made of it; Input reads it
+pub enum ShownAlerts {
+    /// What is wrong now.
+    Open,
+    /// What was, too.
+    All,
 }
 
 /// Which alert.

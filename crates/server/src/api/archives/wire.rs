@@ -6,25 +6,52 @@ use utoipa::{IntoParams, ToSchema};
 use utxoiq_store::retention;
 use uuid::Uuid;
 
+use crate::api::retention::wire::ShownDataset;
+
 /// Which archives.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code)] // the document is made of it; Input reads it
 pub struct ListQuery {
-    /// `metrics`, `backfill_jobs`, `feedback` or `feedback_history`.
-    pub dataset: Option<String>,
+    /// Only of this dataset.
+    #[param(inline)]
+    pub dataset: Option<ShownDataset>,
     /// From this day on.
     pub from: Option<NaiveDate>,
     /// Before this day.
     pub to: Option<NaiveDate>,
     /// In this state.
-    pub state: Option<String>,
+    #[param(inline)]
+    pub state: Option<ShownState>,
     /// How many at most.
     #[param(default = 100, minimum = 1, maximum = 1000)]
     pub limit: Option<i64>,
     /// Where to go on: `next_cursor` of the page before.
     #[param(min_length = 1, max_length = 100)]
     pub cursor: Option<String>,
+}
+
+/// What an archive has gone through.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code)] // the document is made of it; Input reads it
+pub enum ShownState {
+    /// It is being written.
+    Writing,
+    /// It was read back and compared.
+    Proved,
+    /// Its rows are out of sight.
+    Detached,
+    /// Its rows are here alone.
+    Archived,
+    /// Its time was up.
+    Expired,
+    /// Another one took its place.
+    Replaced,
+    /// Its rows are back in the database.
+    Restored,
+    /// It was never finished.
+    Abandoned,
 }
 
 /// Which day.
@@ -35,7 +62,8 @@ pub struct WhereQuery {
     /// The day (UTC).
     pub day: NaiveDate,
     /// Only of this dataset.
-    pub dataset: Option<String>,
+    #[param(inline)]
+    pub dataset: Option<ShownDataset>,
 }
 
 /// A page of archives.

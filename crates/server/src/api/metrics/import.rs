@@ -3,7 +3,7 @@
 //! NDJSON has one sample of the contract a line, CSV (RFC 4180) one a row under a header of the same names. Names may be as
 //! long as the store takes them. A sample needs a time: without one, sending a file again would double it.
 
-mod csv;
+pub(super) mod csv;
 
 use axum::{
     Json,
@@ -85,7 +85,7 @@ async fn import(State(state): State<AppState>, request: Request) -> ApiResult<Re
 
 /// The samples of a file; each line is a place.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     gathered: Gathered,
     count: u64,
 }
@@ -110,7 +110,7 @@ impl Lines {
     }
 }
 
-fn ndjson(body: &Bytes) -> ApiResult<Lines> {
+pub(super) fn ndjson(body: &Bytes) -> ApiResult<Lines> {
     let mut lines = Lines::default();
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         if !line.iter().all(u8::is_ascii_whitespace) {
@@ -122,7 +122,7 @@ fn ndjson(body: &Bytes) -> ApiResult<Lines> {
     Ok(lines)
 }
 
-fn general_line(line: &[u8]) -> Result<Read, String> {
+pub(super) fn general_line(line: &[u8]) -> Result<Read, String> {
     let object = input::document(line).and_then(Input::body);
     checked(object.map_err(|error| error.detail().to_owned())?)
 }

@@ -36,7 +36,7 @@ const MAX_MESSAGES: usize = 500_000;
 
 /// How a request is encoded, and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     Protobuf,
     Json,
 }
@@ -79,7 +79,7 @@ async fn export(State(state): State<AppState>, request: Request) -> ApiResult<Re
     Ok(answer(&written, encoding))
 }
 
-fn gather(body: &Bytes, encoding: Encoding) -> ApiResult<Gathered> {
+pub(super) fn gather(body: &Bytes, encoding: Encoding) -> ApiResult<Gathered> {
     let request = decode(body, encoding)?;
     map::gather(&request)
 }

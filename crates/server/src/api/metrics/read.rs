@@ -9,7 +9,7 @@
 mod aggregate;
 mod catalogue;
 mod compare;
-mod labels;
+pub(super) mod labels;
 mod list;
 mod stream;
 

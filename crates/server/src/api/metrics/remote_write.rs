@@ -68,7 +68,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 
 /// What a request brings.
 #[derive(Default)]
-struct Brought {
+pub(super) struct Brought {
     gathered: Gathered,
     /// Samples that are no numbers.
     not_numbers: u64,
@@ -152,7 +152,7 @@ fn partly_refused(written: &Written) -> ApiError {
         .with_member("rejected", rejected)
 }
 
-fn gather(message: &[u8]) -> ApiResult<Brought> {
+pub(super) fn gather(message: &[u8]) -> ApiResult<Brought> {
     let mut brought = Brought::default();
     let mut place = 0;
     for field in Fields(message) {

@@ -21,6 +21,7 @@ pub struct NewMetric {
     #[schema(min_length = 1, max_length = 50)]
     metric_type: String,
     /// The value: finite, at most 1e300 to either side.
+    #[schema(minimum = -1e300, maximum = 1e300)]
     metric_value: f64,
     /// In which unit; may be empty.
     #[schema(max_length = 20)]
@@ -68,7 +69,6 @@ pub struct Metric {
     /// What tells its series from others.
     pub labels: BTreeMap<String, String>,
     /// What became of it.
-    #[schema(inline)]
     pub outcome: Became,
 }
 

@@ -4,7 +4,7 @@
 //! JSON values between ([`fast`]). Everything else is read field by field ([`general`]), which knows every form that is
 //! accepted, and what to say of one that is not. A test holds that both read the same.
 
-mod fast;
+pub(super) mod fast;
 pub(super) mod general;
 
 use axum::{

@@ -261,10 +261,11 @@ impl From<retention::Run> for Run {
 #[schema(as = NewLegalHold)]
 #[allow(dead_code)] // the document is made of it; Input reads it
 pub struct NewHold {
-    /// `day`, `user` or `insight`.
-    pub scope: String,
+    /// What it is on.
+    pub scope: ShownScope,
     /// Of a hold on days: which dataset; all of them where it is not given.
-    pub dataset: Option<String>,
+    #[schema(inline)]
+    pub dataset: Option<ShownDataset>,
     /// Of a hold on days: the first day.
     pub first_day: Option<NaiveDate>,
     /// Of a hold on days: the last day; the first one where it is not given.
@@ -280,6 +281,34 @@ pub struct NewHold {
     pub reason: String,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What a hold is on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LegalHoldScope, rename_all = "snake_case")]
+#[allow(dead_code)] // the document is made of it; Input reads it
+pub enum ShownScope {
+    /// Days.
+    Day,
+    /// A user.
+    User,
+    /// An insight.
+    Insight,
+}
+
+/// A kind of rows that leaves the database.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code)] // the document is made of it; Input reads it
+pub enum ShownDataset {
+    /// Samples.
+    Metrics,
+    /// Backfill jobs.
+    BackfillJobs,
+    /// Feedback as it stands.
+    Feedback,
+    /// What feedback was.
+    FeedbackHistory,
 }
 
 /// Why a hold is released.

@@ -121,6 +121,7 @@ pub struct Progress {
     #[schema(inline)]
     status: Option<ShownStatus>,
     /// Its error.
+    #[schema(max_length = 100_000)]
     error_message: Option<String>,
 }
 
@@ -142,16 +143,16 @@ pub struct ReporterStart {
     #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]
     current_block: Option<i64>,
     /// How many errors it met.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     error_count: Option<i64>,
     /// Checked and not stored: a started job is running.
     #[schema(inline)]
     status: Option<ShownStatus>,
     /// How many blocks it finished, by its own count: checked and not stored.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     blocks_processed: Option<i64>,
     /// How many blocks are left, by its own count: checked and not stored.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     blocks_remaining: Option<i64>,
     /// Its own percentage: checked and not stored, the server computes it from what is finished.
     #[schema(minimum = 0.0, maximum = 100.0)]
@@ -179,15 +180,16 @@ pub struct ReporterProgress {
     #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]
     current_block: Option<i64>,
     /// How many blocks it finished since it was started.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     blocks_processed: Option<i64>,
     /// How many errors it met; above 0 the blocks below its block have holes, and are not taken as finished.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     error_count: Option<i64>,
     /// Its error.
+    #[schema(max_length = 100_000)]
     error_message: Option<String>,
     /// How many blocks are left, by its own count: checked and not stored.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     blocks_remaining: Option<i64>,
     /// Its own percentage: checked and not stored, the server computes it from what is finished.
     #[schema(minimum = 0.0, maximum = 100.0)]
@@ -206,7 +208,7 @@ pub struct ReporterProgress {
 #[schema(as = FailBackfill)]
 pub struct Fail {
     /// The error to keep; the first 4,000 characters are.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 100_000)]
     pub error_message: String,
 }
 

@@ -31,7 +31,7 @@ pub struct ClaimRequest {
     #[schema(min_length = 1, max_length = 200)]
     pub worker: String,
     /// How many blocks at most.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
     pub max_blocks: i64,
 }
 
@@ -111,6 +111,7 @@ impl TryFrom<ClaimAnswer> for Claimed {
 #[schema(as = BackfillEpoch)]
 pub struct Epoch {
     /// The epoch that came with the claim.
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub epoch: i64,
 }
 
@@ -119,10 +120,13 @@ pub struct Epoch {
 #[schema(as = RecordBackfill)]
 pub struct Record {
     /// The epoch that came with the claim.
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub epoch: i64,
     /// The first finished block.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]
     pub start_block: i64,
     /// The last finished block, included.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]
     pub end_block: i64,
 }
 
@@ -131,15 +135,19 @@ pub struct Record {
 #[schema(as = RecordBackfillError)]
 pub struct RecordError {
     /// The epoch that came with the claim.
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub epoch: i64,
     /// The first block of the chunk.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]
     pub start_block: i64,
     /// The last block of the chunk, included.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]
     pub end_block: i64,
     /// Which try it was, from 1.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 2_147_483_647)]
     pub attempted: i32,
     /// What went wrong; the first 4,000 characters are kept.
+    #[schema(max_length = 100_000)]
     pub message: String,
 }
 
@@ -183,6 +191,7 @@ impl TryFrom<HeardAnswer> for Heard {
 #[schema(as = BackfillCheckpointRequest)]
 pub struct CheckpointRequest {
     /// The epoch that came with the claim.
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub epoch: i64,
     /// The block's height.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_990_i64)]

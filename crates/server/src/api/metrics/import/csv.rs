@@ -31,7 +31,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 const REQUIRED: usize = 5;
 
 /// Reads a file; the header is its first line.
-pub(super) fn rows(body: &Bytes) -> ApiResult<Lines> {
+pub(in crate::api::metrics) fn rows(body: &Bytes) -> ApiResult<Lines> {
     let body = body.strip_prefix(MARK).unwrap_or(body);
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(body);
     let header = match reader.byte_headers() {

@@ -6,7 +6,7 @@ const FORM: &str = "must be labels with their values, such as host=a,region=b; a
                     written with a backslash before it";
 
 /// Reads labels, each named once.
-pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+pub(in crate::api::metrics) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut labels = BTreeMap::new();
     let (mut name, mut word) = (None, String::new());
     let mut characters = text.chars();
