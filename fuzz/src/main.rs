@@ -6,7 +6,7 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    env, process,
+    env, panic, process,
     sync::{
         LazyLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -70,7 +70,21 @@ static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     }
 });
 
-fuzz_target!(|input: &[u8]| {
+/// A panic ends the search. The decoder of Parquet, which is not ours, panics on some files whose bytes are changed; its thread
+/// ends and the reader is told so, which is what the target `archive` tries.
+fn let_decoders_panic() {
+    let end = panic::take_hook();
+    let is_archive = env::var("UTXOIQ_FUZZ_TARGET").is_ok_and(|target| target == "archive");
+    panic::set_hook(Box::new(move |panicked| {
+        let place = panicked.location();
+        let is_of_others = place.is_some_and(|place| place.file().contains("/registry/"));
+        if !(is_archive && is_of_others) {
+            end(panicked);
+        }
+    }));
+}
+
+fuzz_target!(init: let_decoders_panic(), |input: &[u8]| {
     let target = *TARGET;
     let before = NOW.load(Relaxed);
     MOST.store(before, Relaxed);
