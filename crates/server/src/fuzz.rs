@@ -1,9 +1,17 @@
 //! What is tried on every parser of this crate that reads what a client sends; see `utxoiq_store::fuzz` for what a target is.
 
+use std::net::IpAddr;
+
+use axum::http::{Extensions, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use crate::{
     api::metrics,
+    auth::{
+        jwks::Keys,
+        jwt::{self, Jwt},
+    },
+    client::{self, Peer},
     error::{ApiError, ApiResult},
     input::{self, FINITE, Input},
 };
@@ -13,9 +21,12 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets of this crate. A parser that is added gets a line here and an input in `fuzz/corpus/<name>/`.
 pub const TARGETS: &[Target] = &[
+    ("forwarded_for", forwarded_for),
     ("import_csv", metrics::fuzz::csv),
     ("import_lines", metrics::fuzz::lines),
     ("json_body", json_body),
+    ("jwks", key_set),
+    ("jwt", user_token),
     ("labels", metrics::fuzz::labels),
     ("metrics_json", metrics::fuzz::samples),
     ("otlp_json", metrics::fuzz::otlp_json),
@@ -87,6 +98,43 @@ fn query(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let read = Input::query(text).and_then(read_fields);
         let _ = read.map_err(|error| refused(&error));
+    }
+}
+
+/// An end user's token, before anything about it is believed.
+fn user_token(bytes: &[u8]) {
+    let read = jwt::read_untrusted(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        assert!(read.is_err());
+        return;
+    };
+    if let Ok(token) = Jwt::read(text) {
+        // What is signed is all but the signature, to the last byte.
+        let signed = text.rsplit_once('.').map(|(signed, _)| signed.as_bytes());
+        assert_eq!(Some(token.signed), signed);
+        assert!(!token.key_id.is_empty());
+    }
+}
+
+/// What an identity provider publishes.
+fn key_set(bytes: &[u8]) {
+    if let Ok(keys) = Keys::read(bytes) {
+        assert!(keys.count() > 0);
+    }
+}
+
+/// The header in which proxies name their clients.
+fn forwarded_for(bytes: &[u8]) {
+    let mut extensions = Extensions::new();
+    extensions.insert(Peer(IpAddr::from([127, 0, 0, 1])));
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append("x-forwarded-for", value);
+        }
+    }
+    for proxies in [0, 1, 3] {
+        assert!(client::address(&extensions, &headers, proxies).is_some());
     }
 }
 
