@@ -210,8 +210,8 @@ impl Target {
         for (head, wanted) in [
             (self.head(&many), 431),
             (self.head(&long), 431),
-            (path, 414),
-            (self.head(&few), 400),
+            (path, 431),
+            (self.head(&few), 422),
         ] {
             let each = (0..50).map(|_| self.status(&head, std::iter::empty()));
             for status in join_all(each).await {
