@@ -101,7 +101,8 @@ async fn authenticate(
         Some(oidc) if !is_service => oidc.authenticate(token, now).await?,
         _ => state.tokens.authenticate(token, now).await?,
     };
-    if let (None, Some(address)) = (&caller, address) {
+    // An end user's token costs no look-up, whether it is right or wrong.
+    if let (None, Some(address), true) = (&caller, address, is_service) {
         state.attempts.failed(address, now);
     }
     caller.ok_or_else(ApiError::invalid_token)

@@ -4,6 +4,7 @@
 //!   connections for ever. The same time bounds how long a kept-alive connection may be idle.
 //! * At most so many connections are open; a further one gets the place of the one that has been without a request the
 //!   longest ([`places`]).
+//! * A client that takes nothing of its answer for `server.request_timeout_seconds` is disconnected: what it asked for takes memory.
 //! * With a certificate, TLS 1.2 or newer is spoken and nothing else. A handshake holds a place and has the head's time; who is
 //!   slow at it keeps nobody else from being accepted.
 //! * On shutdown nothing new is accepted, idle connections close, requests under way are finished within the grace
@@ -36,6 +37,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+use tokio_io_timeout::TimeoutStream;
 use utxoiq_store::{config::ServerSettings, error::Result};
 
 use self::{
@@ -64,6 +66,7 @@ struct Shared {
     router: Router,
     tls: Option<ServedTls>,
     handshake_timeout: Duration,
+    write_timeout: Duration,
 }
 
 /// Serves until `shutdown` completes, then drains. `draining` is called when no connection is accepted any more. Fails only
@@ -89,6 +92,7 @@ pub(crate) async fn serve(
         router,
         tls,
         handshake_timeout: head_timeout,
+        write_timeout: Duration::from_secs(settings.request_timeout_seconds),
     });
     let accepting = async {
         loop {
@@ -161,6 +165,9 @@ async fn connection(
 ) {
     // Answers are written whole: waiting for more would only delay them. Where it cannot be set, they are just slower.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(shared.write_timeout));
+    let stream = Box::pin(stream);
     let Some(tls) = &shared.tls else {
         return requests(&shared, stream, phase, peer, &place.seat).await;
     };

@@ -8,7 +8,7 @@
 //! [`Attempts`](utxoiq_store::limit::Attempts) for these.
 //!
 //! A service token that names a user in `X-User-Id` can be limited for that user (`rate_limit.acting_tier`), beside its own limit.
-//! The user is the same one that comes with a token of the identity provider: it has one quota, not two. The user's limit is
+//! The user is the same one that comes with a token of the identity provider: it has one quota, not two, where both are of the same tier. The user's limit is
 //! asked first. Should the token's own then refuse, the user has lost one request for it: until the token may come again, it
 //! is refused from memory before anybody's request is counted.
 //!

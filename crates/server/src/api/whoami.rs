@@ -1,12 +1,13 @@
 //! Who calls: what a token says to a program that holds it.
 
-use axum::Json;
+use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utxoiq_store::token::{Identity, Scope};
 
 use crate::{
+    AppState,
     auth::Authenticated,
     routes::{Call, Routes},
 };
@@ -32,7 +33,7 @@ struct Whoami {
     name: Option<String>,
     /// What it may do; `admin` is everything but `act_as`.
     scopes: Vec<&'static str>,
-    /// The tier of its rate limit; null: that of its kind of caller.
+    /// The tier of its rate limit; null: it is not limited.
     tier: Option<String>,
     /// From when on what it presented no longer works; null: never.
     expires_at: Option<DateTime<Utc>>,
@@ -47,7 +48,10 @@ pub fn routes() -> Routes {
     )
 }
 
-async fn whoami(Authenticated(caller): Authenticated) -> Json<Whoami> {
+async fn whoami(
+    State(state): State<AppState>,
+    Authenticated(caller): Authenticated,
+) -> Json<Whoami> {
     let (kind, name) = match &caller.identity {
         Identity::Token { name, .. } => (Kind::ServiceToken, Some(name.clone())),
         Identity::User => (Kind::User, None),
@@ -57,7 +61,11 @@ async fn whoami(Authenticated(caller): Authenticated) -> Json<Whoami> {
         subject: caller.subject.clone(),
         name,
         scopes: caller.scopes.iter().copied().map(Scope::as_str).collect(),
-        tier: caller.rate_tier.clone(),
+        tier: state
+            .store
+            .limiter()
+            .tier_of(&caller)
+            .map(|tier| tier.name.clone()),
         expires_at: caller.expires_at,
     })
 }

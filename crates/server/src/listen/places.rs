@@ -6,9 +6,10 @@
 //! * Who comes when all places are taken gets the place of the connection that has been without a request the longest. Clients
 //!   that open connections and say nothing, or say it slowly, take places from each other and not from those who ask: a new
 //!   connection keeps its place for as long as it takes to open as many others.
-//! * A connection on which a request is being answered keeps its place; nothing is cut off in the middle.
+//! * A connection on which a request is being answered keeps its place. An answer that is whole counts as given when it is handed
+//!   to the connection; one that its client is slow to take is cut off only where every other place is busier.
 //!
-//! # Why nothing is cut off
+//! # Why no request is cut off
 //!
 //! Whether a connection has a request is one number, changed in one step. Who gives a place away sets it from the time since
 //! when there was none to `GIVEN_AWAY`; the request that comes in that moment finds it so, and is not begun: its client sees
@@ -33,6 +34,9 @@ const GIVEN_AWAY: u64 = u64::MAX - 1;
 
 /// How often it is looked for a place to give away where there was none.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a connection whose place was given away has to leave, before another one's is given away as well.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// How often it is told that places are given away.
 const TELL_EVERY: Duration = Duration::from_mins(1);
@@ -86,10 +90,14 @@ impl Places {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 break permit;
             }
-            self.give_one_away();
+            let patience = if self.give_one_away() {
+                LEAVING
+            } else {
+                LOOK_AGAIN
+            };
             let freed = Arc::clone(&self.free).acquire_owned();
             // The semaphore is never closed.
-            if let Ok(Ok(permit)) = tokio::time::timeout(LOOK_AGAIN, freed).await {
+            if let Ok(Ok(permit)) = tokio::time::timeout(patience, freed).await {
                 break permit;
             }
         };
@@ -110,19 +118,21 @@ impl Places {
         }
     }
 
-    fn give_one_away(&self) {
+    /// Whether there was one to give away.
+    fn give_one_away(&self) -> bool {
         let mut taken = self.taken();
         let idle = taken.seats.values().filter_map(|seat| {
             let since = seat.idle_since.load(SeqCst);
             (since < GIVEN_AWAY).then_some((since, seat))
         });
         let Some((since, seat)) = idle.min_by_key(|(since, _)| *since) else {
-            return;
+            return false;
         };
         let given = seat
             .idle_since
-            .compare_exchange(since, GIVEN_AWAY, SeqCst, SeqCst);
-        if given.is_ok() {
+            .compare_exchange(since, GIVEN_AWAY, SeqCst, SeqCst)
+            .is_ok();
+        if given {
             seat.leave.notify_one();
         }
         if taken.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
@@ -132,6 +142,7 @@ impl Places {
                 "all of server.max_connections are open: those without a request give their places to new ones"
             );
         }
+        given
     }
 
     /// Waits until every connection has ended.

@@ -56,6 +56,44 @@ async fn a_connection_that_sends_no_whole_head_is_closed() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answers_is_disconnected() {
+    let vars = [
+        ("UTXOIQ_STORE_SERVER__REQUEST_TIMEOUT_SECONDS", "1"),
+        (
+            "UTXOIQ_STORE_DATABASE__STATEMENT_TIMEOUT_MILLISECONDS",
+            "500",
+        ),
+        ("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "500"),
+    ];
+    let (address, _stop, _served) = listening(&vars).await;
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    // More than the system's buffers hold between the two.
+    let times = 4_000;
+    let request = "GET /test/page HTTP/1.1\r\nHost: x\r\n\r\n".repeat(times);
+    let (mut reader, mut writer) = deaf.split();
+    let sending = async {
+        let sent = tokio::time::timeout(Duration::from_secs(6), async {
+            loop {
+                writer.write_all(request.as_bytes()).await?;
+            }
+            #[expect(unreachable_code, reason = "says of which type it is")]
+            std::io::Result::Ok(())
+        });
+        sent.await.expect("it is disconnected").unwrap_err()
+    };
+    let error = sending.await;
+    let mut rest = Vec::new();
+    let _ = reader.read_to_end(&mut rest).await;
+    assert!(
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_connection_beyond_the_limit_gets_the_place_of_one_without_a_request() {
     let (address, _stop, _served) =
         listening(&[("UTXOIQ_STORE_SERVER__MAX_CONNECTIONS", "2")]).await;

@@ -143,9 +143,11 @@ settings! {
         acting_tier: Option<String>,
         /// The most callers remembered in this process, the latest ones; at most 4 kB each, for most a tenth of it.
         max_local_callers: u64 = "20000",
-        /// How many requests without a valid token one client address (of IPv6 one /64) may make in a minute; then it gets 429 without
-        /// a look-up, except with tokens that were right within the last hour. 0: no limit.
-        failed_logins_per_minute: u32 = "60",
+        /// How many requests with wrong service tokens one client address (of IPv6 one /64) may make in a minute; then it gets 429
+        /// without a look-up, except with tokens that were right within the last hour. 0: as many as it likes; a flood takes two
+        /// connections at most. Only where the address is the client's own: behind a load balancer that needs server.trusted_proxies,
+        /// or one client's floods would shut out all new ones.
+        failed_logins_per_minute: u32 = "0",
     }
     /// End users, who sign in with an identity provider (OpenID Connect). Without these settings only service tokens are taken.
     /// docs/operations/access.md has the values of Firebase.

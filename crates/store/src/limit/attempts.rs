@@ -1,12 +1,14 @@
 //! Attempts to come in with tokens that are none: so many a minute from one address, counted in this process.
 //!
-//! A token of the right form that is not known costs a query, and there are 2¹²⁸ of them. After `rate_limit.failed_logins_per_minute`
-//! of them an address is refused without a look-up, until a minute after the first. What was right lately is looked up even
+//! A token of the right form that is not known costs a query, and there are 2¹²⁸ of them. The pool is safe from that anyway
+//! ([`TokenCache`](crate::token::TokenCache) looks strangers up two at a time); where the clients' own addresses are known, this
+//! saves the queries as well. After `rate_limit.failed_logins_per_minute` of them an address is refused without a look-up, until
+//! a minute after the first. What was right lately is looked up even
 //! then ([`TokenCache::was_right`](crate::token::TokenCache::was_right)): many stand behind one address, and one of them must not
 //! shut out the others.
 //!
-//! 60 a minute: a program that tries with a wrong token once a second goes on hearing that the token is wrong, and a flood costs one
-//! query a second. It is counted here and not in Redis, as what is protected is this process's connections, and who sends floods
+//! With 60 a minute, say, a program that tries with a wrong token once a second goes on hearing that the token is wrong, and a flood
+//! costs one query a second. It is counted here and not in Redis, as what is protected is this process's connections, and who sends floods
 //! must not be able to make round trips either.
 
 use std::{

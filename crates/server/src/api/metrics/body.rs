@@ -36,20 +36,56 @@ pub(super) fn undecodable(code: &'static str, detail: impl Into<String>) -> ApiE
     ApiError::new(StatusCode::BAD_REQUEST, code, detail)
 }
 
+/// A body as it came, perhaps compressed by gzip.
+pub(super) struct Packed {
+    bytes: Bytes,
+    is_gzip: bool,
+    limit: usize,
+}
+
 /// Reads a body that may be compressed by gzip.
-pub(super) async fn read(request: Request, state: &AppState) -> ApiResult<Bytes> {
+pub(super) async fn read(request: Request, state: &AppState) -> ApiResult<Packed> {
     let (encoding, _) = essence(request.headers(), &header::CONTENT_ENCODING);
-    let limit = state.store.config().server.max_body_bytes;
-    match encoding.as_str() {
-        "" | "identity" => body::read(request, state).await,
-        "gzip" | "x-gzip" => {
-            let compressed = body::read(request, state).await?;
-            gunzip(&compressed, limit).map(Bytes::from)
+    let is_gzip = match encoding.as_str() {
+        "" | "identity" => false,
+        "gzip" | "x-gzip" => true,
+        _ => {
+            return Err(unsupported(
+                "send the body as it is or with Content-Encoding: gzip; other encodings are not read",
+            ));
         }
-        _ => Err(unsupported(
-            "send the body as it is or with Content-Encoding: gzip; other encodings are not read",
-        )),
+    };
+    Ok(Packed {
+        bytes: body::read(request, state).await?,
+        is_gzip,
+        limit: state.store.config().server.max_body_bytes,
+    })
+}
+
+impl Packed {
+    /// Does work on the plain body. One that is compressed may be large: it is opened where large ones are worked on, as many at
+    /// once as there are processors, and is gone with the work.
+    pub async fn work<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Bytes) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let Self {
+            bytes,
+            is_gzip,
+            limit,
+        } = self;
+        if is_gzip {
+            let unpacked = move || work(&Bytes::from(gunzip(&bytes, limit)?));
+            body::aside(usize::MAX, unpacked).await
+        } else {
+            body::aside(bytes.len(), move || work(&bytes)).await
+        }
     }
+}
+
+/// How many bytes a block of snappy says that it has when it is decompressed; 0 where that cannot be read.
+pub(super) fn snapped_length(compressed: &[u8]) -> usize {
+    snap::raw::decompress_len(compressed).unwrap_or_default()
 }
 
 /// Decompresses gzip; reads no further than one byte beyond the limit.

@@ -71,11 +71,14 @@ async fn import(State(state): State<AppState>, request: Request) -> ApiResult<Re
         }
     };
     let body = read(request, &state).await?;
-    if body.iter().all(u8::is_ascii_whitespace) {
-        let message = "the body is empty: send a file of samples";
-        return Err(utxoiq_store::Error::field("", message).into());
-    }
-    let lines = crate::body::aside(body.len(), move || read_lines(&body)).await?;
+    let read = move |body: &Bytes| {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            let message = "the body is empty: send a file of samples";
+            return Err(utxoiq_store::Error::field("", message).into());
+        }
+        read_lines(body)
+    };
+    let lines = body.work(read).await?;
     let count = lines.count;
     let written = lines.gathered.record(&state).await?;
     let transaction = written.transaction;

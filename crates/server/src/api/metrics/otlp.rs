@@ -74,7 +74,7 @@ async fn export(State(state): State<AppState>, request: Request) -> ApiResult<Re
         }
     };
     let body = read(request, &state).await?;
-    let gathered = crate::body::aside(body.len(), move || gather(&body, encoding)).await?;
+    let gathered = body.work(move |body| gather(body, encoding)).await?;
     let written = gathered.record(&state).await?;
     Ok(answer(&written, encoding))
 }

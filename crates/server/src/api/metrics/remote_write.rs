@@ -16,7 +16,7 @@ use serde_json::json;
 use utxoiq_store::metrics::{NewSample, Reason, SeriesName};
 
 use super::{
-    body::{essence, undecodable, unsnap, unsupported},
+    body::{essence, snapped_length, undecodable, unsnap, unsupported},
     gather::{Gathered, Written},
     protobuf::{Fields, Torn, Value},
     records,
@@ -83,7 +83,7 @@ async fn write(State(state): State<AppState>, request: Request) -> ApiResult<Res
         gathered,
         not_numbers,
         exemplars,
-    } = crate::body::aside(body.len(), move || {
+    } = crate::body::aside(snapped_length(&body), move || {
         let message = unsnap(&body, limit)?;
         gather(&message)
     })

@@ -8,6 +8,33 @@ fn lookups(app: &Pool) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_take_two_connections_and_wait_for_each_other() {
+    let db = TestDb::new().await;
+    let app = pool(&db.app_url());
+    let cache = TokenCache::new(app.clone(), Duration::from_secs(1));
+    let mut admin = db.admin().await;
+    let held = admin.transaction().await.unwrap();
+    held.batch_execute("lock table service_tokens in access exclusive mode")
+        .await
+        .unwrap();
+    let strangers: Vec<_> = (0..30)
+        .map(|number| {
+            let (cache, guess) = (
+                cache.clone(),
+                format!("uqs_{number:032x}_{}", "A".repeat(43)),
+            );
+            tokio::spawn(async move { cache.authenticate(&guess, noon()).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(app.snapshot(noon()).active, 2);
+    held.rollback().await.unwrap();
+    for stranger in strangers {
+        assert_eq!(stranger.await.unwrap().unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_requests_at_once_with_one_token_make_one_lookup() {
     let db = TestDb::new().await;
     let app = pool(&db.app_url());
