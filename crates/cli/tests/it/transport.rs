@@ -66,7 +66,11 @@ impl House {
             ("UTXOIQ_STORE_SERVER__TLS_KEY_FILE", text(&own.key_file)),
             ("UTXOIQ_STORE_DATABASE__TLS", "verify-full".to_owned()),
             ("UTXOIQ_STORE_DATABASE__TLS_CA_FILE", ca.clone()),
-            ("UTXOIQ_STORE_DATABASE__DRILL_URL", url("utxoiq_drill")),
+            (
+                "UTXOIQ_STORE_DATABASE__DRILL_URL",
+                // It cannot connect to the database that is served from.
+                house.cluster.url("utxoiq_drill", PASSWORD, "drills"),
+            ),
             ("UTXOIQ_STORE_REDIS__TLS_CA_FILE", ca),
             ("UTXOIQ_STORE_BACKUP_STORE__URL", backups),
             ("UTXOIQ_STORE_LOG__LEVEL", "debug".to_owned()),
@@ -139,6 +143,7 @@ async fn a_whole_service_runs_with_nothing_in_the_clear() {
     let mut house = House::new(&authority).await;
     house.run(&["init"], 0).await;
     let admin = house.admin().await;
+    admin.batch_execute("create database drills").await.unwrap();
     for role in ["utxoiq_app", "utxoiq_drill"] {
         let sql = format!("alter role {role} password '{PASSWORD}'");
         admin.batch_execute(&sql).await.unwrap();

@@ -197,9 +197,12 @@ fn out_of_range(kind: &Kind) -> Vec<String> {
         }
         Kind::Int { min, max } => {
             add(&NO_INTEGERS.split_whitespace().collect::<Vec<_>>());
-            add(&[&(min - 1).to_string(), &format!("\"{}\"", min - 1)]);
+            // A bound may be the type's own.
+            let below = i128::from(*min) - 1;
+            add(&[&below.to_string(), &format!("\"{below}\"")]);
             if let Some(max) = max {
-                add(&[&(max + 1).to_string(), "9223372036854775807"]);
+                let above = i128::from(*max) + 1;
+                add(&[&above.to_string(), "9223372036854775808"]);
             }
         }
         Kind::Float { min, max } => {
@@ -275,7 +278,7 @@ pub fn parameter_values(kind: &Kind) -> Vec<String> {
     let mut values: Vec<_> = words.map(str::to_owned).collect();
     values.push("a".repeat(5_000));
     match kind {
-        Kind::Int { max: Some(max), .. } => values.push((max + 1).to_string()),
+        Kind::Int { max: Some(max), .. } => values.push((i128::from(*max) + 1).to_string()),
         Kind::Float { min, max } => {
             values.extend(min.map(|min| (min - 0.001).to_string()));
             values.extend(max.map(|max| (max + 0.001).to_string()));
