@@ -54,7 +54,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         store.config().schedule.clone(),
         schedule::runner_name(),
     )?;
-    let state = AppState::new(store.clone(), scheduler.clone());
+    let state = AppState::new(store.clone(), scheduler.clone())?;
     let (stop, stopping) = watch::channel(false);
     let pool_log = tokio::spawn(log_pool(store.clone()));
     let copies = tokio::spawn(worker::copies::purge_forever(store.clone()));

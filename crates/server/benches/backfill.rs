@@ -115,7 +115,7 @@ impl Service {
             store.config().schedule.clone(),
             "bench",
         );
-        let state = AppState::new(store.clone(), scheduler.unwrap());
+        let state = AppState::new(store.clone(), scheduler.unwrap()).unwrap();
         while state.readiness.admit().is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

@@ -77,13 +77,14 @@ impl Deref for AppState {
 }
 
 impl AppState {
-    /// The state of a process that serves this store and runs these tasks when told; starts the readiness checks.
-    pub fn new(store: Store, scheduler: Scheduler) -> Self {
+    /// The state of a process that serves this store and runs these tasks when told; starts the readiness checks. Fails where
+    /// the keys of the configured identity provider could never be fetched.
+    pub fn new(store: Store, scheduler: Scheduler) -> Result<Self> {
         store.cache().start();
         let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
-        let oidc = Oidc::start(&store).map(Arc::new);
+        let oidc = Oidc::start(&store)?.map(Arc::new);
         let attempts = Attempts::new(store.config().rate_limit.failed_logins_per_minute);
-        Self(Arc::new(Parts {
+        Ok(Self(Arc::new(Parts {
             tokens: TokenCache::new(store.pool().clone(), remembered),
             readiness: Readiness::watch(&store),
             metrics: Metrics::new(&store, oidc.as_ref(), &attempts),
@@ -93,7 +94,7 @@ impl AppState {
             oidc,
             scheduler,
             store,
-        }))
+        })))
     }
 }
 

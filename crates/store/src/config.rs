@@ -8,6 +8,7 @@
 mod addresses;
 mod check;
 mod database_url;
+mod host;
 mod load;
 mod object_store;
 mod roles;
@@ -16,7 +17,8 @@ mod settings;
 mod tiers;
 
 pub use addresses::Addresses;
-pub use database_url::{DatabaseUrl, GOOGLE_METADATA, PasswordSource, Tls, TlsMode};
+pub use database_url::{DatabaseUrl, GOOGLE_METADATA, PasswordSource, Tls, TlsMode, TokenAddress};
+pub(crate) use host::is_loopback;
 pub use load::{ENV_PREFIX, Loader};
 pub use object_store::ObjectStoreSettings;
 pub use roles::Roles;

@@ -263,3 +263,14 @@ impl From<tokio_postgres::Error> for Error {
         made.with_source(error)
     }
 }
+
+/// An error with all that it is due to, in one line: for a log.
+pub fn causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

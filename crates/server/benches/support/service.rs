@@ -24,7 +24,7 @@ pub async fn ours(store: &Store) -> SocketAddr {
         store.config().schedule.clone(),
         "bench",
     );
-    let state = AppState::new(store.clone(), scheduler.unwrap());
+    let state = AppState::new(store.clone(), scheduler.unwrap()).unwrap();
     while state.readiness.admit().is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

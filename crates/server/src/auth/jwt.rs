@@ -112,10 +112,18 @@ impl Refusal {
 struct Head {
     alg: String,
     kid: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
     typ: Option<String>,
     /// Whether it is there, whatever it is.
     #[serde(default, deserialize_with = "is_there")]
     crit: bool,
+}
+
+/// What may be absent is of its type where it is there: `null` is of none.
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
@@ -256,8 +264,11 @@ pub struct Claims {
     aud: Audience,
     sub: String,
     exp: Moment,
+    #[serde(default, deserialize_with = "not_null")]
     nbf: Option<Moment>,
+    #[serde(default, deserialize_with = "not_null")]
     iat: Option<Moment>,
+    #[serde(default, deserialize_with = "not_null")]
     auth_time: Option<Moment>,
     #[serde(flatten)]
     others: Map<String, Value>,

@@ -69,11 +69,12 @@ pub struct OidcSnapshot {
 }
 
 impl Oidc {
-    /// Begins to fetch the provider's keys; `None` where none is configured.
-    pub fn start(store: &Store) -> Option<Self> {
+    /// Begins to fetch the provider's keys; `None` where none is configured. Fails where keys could never be fetched.
+    pub fn start(store: &Store) -> utxoiq_store::Result<Option<Self>> {
         let settings: &OidcSettings = &store.config().oidc;
-        let issuer = settings.issuer.clone()?;
-        let address = settings.jwks_url.as_ref()?;
+        let (Some(issuer), Some(address)) = (settings.issuer.clone(), &settings.jwks_url) else {
+            return Ok(None);
+        };
         for role in store.granted().administrators() {
             tracing::warn!(
                 role,
@@ -85,7 +86,7 @@ impl Oidc {
         let remembered = Cache::builder()
             .max_capacity(CAPACITY)
             .time_to_live(Duration::from_secs(seconds));
-        Some(Self {
+        Ok(Some(Self {
             provider: Provider::start(store, address)?,
             expected: Expected {
                 issuer,
@@ -98,7 +99,7 @@ impl Oidc {
             remembered: (seconds > 0).then(|| remembered.build()),
             accepted_total: AtomicU64::new(0),
             refused_total: Default::default(),
-        })
+        }))
     }
 
     /// Whose token it is; `None` where it is none, or not good. Fails with 503 where that cannot be told, because the

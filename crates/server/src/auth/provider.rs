@@ -24,7 +24,11 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::sync::{Mutex, Semaphore};
-use utxoiq_store::{Store, tls::use_ring};
+use utxoiq_store::{
+    Error, Store,
+    error::{Kind, causes},
+    tls::use_ring,
+};
 
 use super::jwks::Keys;
 
@@ -110,19 +114,23 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    /// Begins to fetch the keys, and goes on until the last handle is dropped. `None`, with the reason in the log, where there
-    /// is no client to fetch with.
-    pub(super) fn start(store: &Store, address: &str) -> Option<Arc<Self>> {
+    /// Begins to fetch the keys, and goes on until the last handle is dropped. Fails where there is no client to fetch with:
+    /// a service that can never tell its end users apart does not start.
+    pub(super) fn start(store: &Store, address: &str) -> utxoiq_store::Result<Arc<Self>> {
         use_ring();
         let client = Client::builder()
             .user_agent(concat!("utxoiq-store/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .timeout(TIMEOUT)
             .build()
-            .inspect_err(|error| {
-                tracing::error!(%error, "no end user can sign in: the client that keys are fetched with cannot be made: check that the system's certificates are installed");
-            })
-            .ok()?;
+            .map_err(|error| {
+                Error::new(
+                    Kind::Internal,
+                    "identity_provider_client",
+                    "the client that the identity provider's keys are fetched with cannot be made: check that the system's certificates are installed, or that SSL_CERT_FILE names a file of them",
+                )
+                .with_source(error)
+            })?;
         let provider = Arc::new(Self {
             address: address.to_owned(),
             client,
@@ -141,7 +149,7 @@ impl Provider {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        Some(provider)
+        Ok(provider)
     }
 
     /// The keys that may be used at `now`.
@@ -182,7 +190,7 @@ impl Provider {
 
     /// Fetches, if that is due.
     async fn keep(&self, now: DateTime<Utc>) {
-        let is_due = |state: &mut State| state.next_at.is_none_or(|at| at <= now);
+        let is_due = |state: &mut State| state.is_due(now);
         if !self.change(is_due) {
             return;
         }
@@ -196,6 +204,7 @@ impl Provider {
     /// One fetch; the caller holds the lock.
     async fn fetch(&self, now: DateTime<Utc>) {
         self.change(|state| {
+            state.put_back(now);
             state.tried_at = Some(now);
             state.is_under_way = true;
         });
@@ -283,6 +292,21 @@ impl State {
         self.tried_at.is_none_or(|at| (now - at).abs() >= PAUSE)
     }
 
+    /// Whether the background fetches now. What was planned by a clock that has been put back since is no plan any more; by
+    /// less than [`PAUSE`] it does not matter.
+    fn is_due(&self, now: DateTime<Utc>) -> bool {
+        let is_put_back = self.tried_at.is_some_and(|at| at > now + PAUSE);
+        is_put_back || self.next_at.is_none_or(|at| at <= now)
+    }
+
+    /// Keys that were fetched later than now, by a clock that has been put back since, are not good for longer than from now.
+    fn put_back(&mut self, now: DateTime<Utc>) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.fetched_at > now) {
+            held.fresh_until = now + (held.fresh_until - held.fetched_at);
+            held.fetched_at = now;
+        }
+    }
+
     fn take(&mut self, keys: Keys, good_for: TimeDelta, now: DateTime<Utc>) {
         let before = self.held.take();
         let generation = before.as_ref().map_or(0, |held| held.generation);
@@ -347,17 +371,6 @@ fn good_for(cache_control: &str, age: &str) -> i64 {
     });
     let age = age.trim().parse::<u32>().map_or(0, i64::from);
     said.map_or(UNSAID, |seconds| (seconds - age).clamp(SHORTEST, LONGEST))
-}
-
-/// An error with what it is due to.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

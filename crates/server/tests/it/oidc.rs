@@ -45,7 +45,7 @@ impl World {
         let config = settings(&[&own[..], more].concat());
         let store = Store::with_clock(config, Arc::new(clock.clone())).unwrap();
         Self {
-            oidc: Oidc::start(&store).unwrap(),
+            oidc: Oidc::start(&store).unwrap().unwrap(),
             provider,
             clock,
             store,
@@ -295,4 +295,28 @@ async fn a_broken_set_does_not_replace_a_good_one() {
     world.clock.advance(TimeDelta::minutes(50));
     world.until(|world| world.failed() == 1).await;
     assert!(world.lets_in(&token(&signer)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_a_clock_which_was_ahead_has_fetched_are_renewed_after_it_is_put_back() {
+    let (old, new) = (Signer::p256("old"), Signer::p256("new"));
+    let world = World::new(&[&old], Answers::Keys, &[]).await;
+    world.until(|world| world.keys() == 1).await;
+    let token = |signer: &Signer| signer.token(&claims(noon() - TimeDelta::days(300)));
+    let withdrawn = old.token(&claims(noon() - TimeDelta::days(300)));
+    world.provider.publish(&[&new]);
+    world.clock.set(noon() - TimeDelta::days(300));
+    world.until(|world| world.provider.asked() == 2).await;
+    world
+        .until(|world| world.oidc.snapshot(world.clock.now()).keys.fetched_total == 2)
+        .await;
+    assert!(!world.lets_in(&withdrawn).await, "a withdrawn key works");
+    assert!(world.lets_in(&token(&new)).await);
+
+    // While the provider is away, too, what is held is good for its time from now, and no longer.
+    world.provider.answer(Answers::Status(503));
+    world.clock.set(noon() - TimeDelta::days(600));
+    world.until(|world| world.failed() > 0).await;
+    world.clock.advance(TimeDelta::hours(1));
+    assert!(world.oidc.snapshot(world.clock.now()).keys.is_degraded);
 }

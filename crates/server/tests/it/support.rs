@@ -107,7 +107,7 @@ pub fn state(config: Config) -> AppState {
         store.config().schedule.clone(),
         "test",
     );
-    AppState::new(store, scheduler.unwrap())
+    AppState::new(store, scheduler.unwrap()).unwrap()
 }
 
 /// Calls that exist for tests only: they need no token, so that what is tested is the machinery around them.

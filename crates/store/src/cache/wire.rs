@@ -18,15 +18,15 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, FromRedisValue,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, FromRedisValue,
     IntoConnectionInfo, ProtocolVersion, RedisResult, Script, ScriptInvocation, TlsCertificates,
     aio::MultiplexedConnection,
 };
 
 use crate::{
-    config::RedisSettings,
+    config::{RedisSettings, is_loopback},
     error::{Error, Result},
-    tls::use_ring,
+    tls::{is_first_of, use_ring},
 };
 
 /// How long making a connection may take. Its questions are bound by the response timeout: a server that is too slow for
@@ -189,6 +189,14 @@ fn client(url: &str, settings: &RedisSettings) -> Result<Client> {
         .clone()
         .set_protocol(ProtocolVersion::RESP3);
     let info = info.set_redis_settings(redis);
+    if let Some(place) = place_of_clear_password(&info)
+        && is_first_of(format!("redis {place}"))
+    {
+        tracing::warn!(
+            place,
+            "redis.url leads beyond this machine, and lets the password and all data go in the clear; say rediss:// and name the server's CA with redis.tls_ca_file"
+        );
+    }
     if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         return Client::open(info).map_err(no_address);
     }
@@ -221,6 +229,15 @@ fn client(url: &str, settings: &RedisSettings) -> Result<Client> {
             "redis.tls_ca_file, redis.tls_certificate_file or redis.tls_key_file is no PEM file of what it should be",
         )
     })
+}
+
+/// Where a password would go over a network in clear text.
+fn place_of_clear_password(info: &ConnectionInfo) -> Option<String> {
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return None;
+    };
+    let has_password = info.redis_settings().password().is_some();
+    (has_password && !is_loopback(host)).then(|| format!("{host}:{port}"))
 }
 
 fn timed_out(why: &'static str) -> redis::RedisError {
@@ -405,4 +422,29 @@ fn is_an_answer(error: &redis::RedisError) -> bool {
                 | ErrorKind::Extension
                 | ErrorKind::UnexpectedReturnType
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_clear_text_is_told_of_where_it_leaves_the_machine() {
+        for (url, place) in [
+            ("redis://:s3cret@10.1.2.3:6379/0", Some("10.1.2.3:6379")),
+            (
+                "redis://u:s3cret@redis.internal",
+                Some("redis.internal:6379"),
+            ),
+            ("redis://10.1.2.3", None),
+            ("redis://:s3cret@localhost", None),
+            ("redis://:s3cret@127.0.0.1:7000", None),
+            ("redis://:s3cret@[::1]", None),
+            ("rediss://:s3cret@10.1.2.3", None),
+            ("unix:///run/redis?pass=s3cret", None),
+        ] {
+            let info = url.into_connection_info().unwrap();
+            assert_eq!(place_of_clear_password(&info).as_deref(), place, "{url}");
+        }
+    }
 }

@@ -8,7 +8,8 @@
 //!   the address when the configuration is read, so that whoever gets an address gets all of it; what the address says
 //!   itself wins.
 //! * A socket of this machine is never spoken TLS to: the kernel says who is there, and the server would refuse it.
-//! * A token is a bearer's: it is refused where the address would send it in the clear beyond this machine.
+//! * A token is a bearer's: beyond this machine it is sent only to a server whose certificate is verified. Who answers asks
+//!   for it in clear text, so that encryption alone would give it to whoever interposes.
 //!
 //! # Modes
 //!
@@ -28,12 +29,12 @@ use serde::Deserialize;
 use tokio_postgres::config::{Host, SslMode};
 use url::Url;
 
-use super::{DatabaseSettings, Secret};
+use super::{DatabaseSettings, Secret, is_loopback};
 use crate::error::{Error, Result};
 
-/// Where a process on Google's platform gets the tokens of its own service account.
-pub const GOOGLE_METADATA: &str =
-    "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token";
+/// Where a process on Google's platform gets the tokens of its own service account. They let it log in to databases and do
+/// nothing else: whoever should get hold of one can do no more.
+pub const GOOGLE_METADATA: &str = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token?scopes=https://www.googleapis.com/auth/sqlservice.login";
 
 /// How a connection is secured; the names are libpq's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -104,7 +105,31 @@ pub enum PasswordSource {
     /// A file, read anew for each connection.
     File(PathBuf),
     /// A token of the platform, asked for at this address in the way of Google's metadata server.
-    Token(String),
+    Token(TokenAddress),
+}
+
+/// Where tokens are asked for. `Debug` and `Display` leave its query out, which may hold a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenAddress(String);
+
+impl TokenAddress {
+    /// All of it, to ask there and for nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.find(['?', '#']).unwrap_or(self.0.len());
+        f.write_str(&self.0[..end])
+    }
+}
+
+impl fmt::Debug for TokenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl PasswordSource {
@@ -116,8 +141,10 @@ impl PasswordSource {
         }
         match text {
             "url" => Some(Self::Url),
-            "gcp_metadata" => Some(Self::Token(GOOGLE_METADATA.to_owned())),
-            address => is_safe_to_ask(address).then(|| Self::Token(address.to_owned())),
+            "gcp_metadata" => Some(Self::Token(TokenAddress(GOOGLE_METADATA.to_owned()))),
+            address => {
+                is_safe_to_ask(address).then(|| Self::Token(TokenAddress(address.to_owned())))
+            }
         }
     }
 }
@@ -136,11 +163,6 @@ fn is_safe_to_ask(address: &str) -> bool {
             "http" => LINK_LOCAL.contains(&host) || is_loopback(host),
             _ => false,
         }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// An address that was read and checked. `Debug` shows neither user nor password.
@@ -210,9 +232,9 @@ impl DatabaseUrl {
             );
         }
         let is_token = matches!(self.password_source, PasswordSource::Token(_));
-        if is_token && !self.tls.mode.is_encrypted() && !self.stays_on_this_machine() {
+        if is_token && !self.tls.mode.is_verified() && !self.stays_on_this_machine() {
             return Err(
-                "would send a token in the clear: say sslmode=verify-full (or verify-ca, require), or use the socket of the platform's connector",
+                "would send a token to whoever answers: say sslmode=verify-full (or verify-ca) and name the server's CA with sslrootcert, or use the socket of the platform's connector",
             );
         }
         Ok(())
@@ -289,7 +311,7 @@ impl DatabaseSettings {
                 ca_file: self.tls_ca_file.clone(),
                 certificate_file: self.tls_certificate_file.clone(),
                 key_file: self.tls_key_file.clone(),
-                password_source: Some(self.password_source.clone())
+                password_source: Some(self.password_source.expose().to_owned())
                     .filter(|source| source != "url"),
             },
         )
@@ -311,7 +333,7 @@ impl DatabaseSettings {
     /// The addresses and what they say of TLS are looked at now, not when they are first used; they are never shown.
     pub(super) fn check_addresses(&self) -> Result<()> {
         // Alone, too: a mistake in a default is told by its own name.
-        if PasswordSource::parse(&self.password_source).is_none() {
+        if PasswordSource::parse(self.password_source.expose()).is_none() {
             return Err(Error::invalid(
                 "invalid_config",
                 "database.password_source must be url, file:/path, gcp_metadata, or an https:// address that answers as Google's metadata server",

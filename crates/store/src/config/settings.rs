@@ -204,8 +204,8 @@ settings! {
         tls_key_file: Option<String>,
         /// Where the password of addresses without one is from, asked anew for each connection: url (there is none), file:/path,
         /// gcp_metadata (the platform's token, for Cloud SQL's IAM authentication), or an https:// address that answers as
-        /// Google's metadata server does. Tokens are sent only over TLS, a socket or loopback.
-        password_source: String = "\"url\"",
+        /// Google's metadata server does. Tokens are sent only to a verified server (verify-ca, verify-full), a socket or loopback.
+        password_source: Secret = "\"url\"",
         /// The region the database is in (europe-west1, say). Backups may not lie in it (C8.4).
         region: Option<String>,
         /// Connections kept open (C6.1).

@@ -22,7 +22,8 @@ use tokio::{
 use tokio_postgres::{Config, NoTls, config::SslMode};
 
 use crate::{
-    config::{PasswordSource, Secret},
+    config::{PasswordSource, Secret, TokenAddress},
+    error::causes,
     tls::use_ring,
 };
 
@@ -34,6 +35,9 @@ const MOST_BYTES: usize = 64 * 1024;
 
 /// How long before its end a token is not used any more, at most: connecting takes time, and clocks differ.
 const MARGIN: Duration = Duration::from_mins(1);
+
+/// The longest time that a token is used for, whatever its service says: it is a short-lived one, or none for here.
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// Why there is no password; safe to be shown.
 #[derive(Debug)]
@@ -129,7 +133,7 @@ pub(super) async fn forget(source: &PasswordSource, refused: &Secret) {
     let PasswordSource::Token(address) = source else {
         return;
     };
-    let kept = kept(address);
+    let kept = kept(address.expose());
     let mut kept = kept.lock().await;
     // Another session may have asked for a newer one already.
     if kept.as_ref().is_some_and(|token| token.secret == *refused) {
@@ -178,8 +182,8 @@ fn kept(address: &str) -> Kept {
     Arc::clone(all.entry(address.to_owned()).or_default())
 }
 
-async fn token(address: &str) -> Result<Found, NoPassword> {
-    let kept = kept(address);
+async fn token(address: &TokenAddress) -> Result<Found, NoPassword> {
+    let kept = kept(address.expose());
     let mut kept = kept.lock().await;
     if let Some(token) = kept.as_ref().filter(|token| Instant::now() < token.until) {
         return Ok(Found {
@@ -188,19 +192,24 @@ async fn token(address: &str) -> Result<Found, NoPassword> {
         });
     }
     let asked_at = Instant::now();
-    let answer = ask(address)
+    let answer = ask(address.expose())
         .await
         .map_err(|why| NoPassword(format!("no token could be had from {address}: {why}")))?;
-    let life = Duration::from_secs(answer.expires_in);
     let password = Secret::new(answer.access_token);
     *kept = Some(Token {
         secret: password.clone(),
-        until: asked_at + life.saturating_sub(MARGIN.min(life / 10)),
+        until: asked_at + usable(answer.expires_in),
     });
     Ok(Found {
         password,
         is_kept: false,
     })
+}
+
+/// For how long a token is used that is good for so many seconds.
+fn usable(seconds: u64) -> Duration {
+    let life = Duration::from_secs(seconds).min(LONGEST);
+    life.saturating_sub(MARGIN.min(life / 10))
 }
 
 /// What Google's metadata server answers.
@@ -251,12 +260,20 @@ async fn ask(address: &str) -> Result<Answer, String> {
     Ok(answer)
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_for_a_day_at_most_and_not_to_its_very_end() {
+        for (said, seconds) in [
+            (0, 0),
+            (10, 9),
+            (3_599, 3_539),
+            (86_400, 86_340),
+            (u64::MAX, 86_340),
+        ] {
+            assert_eq!(usable(said), Duration::from_secs(seconds), "{said}");
+        }
     }
-    text
 }

@@ -11,9 +11,8 @@
 //!   to change.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use rustls::{
@@ -34,6 +33,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::{
     config::{DatabaseUrl, PasswordSource, Tls, TlsMode},
     error::{Error, Result},
+    tls::is_first_of,
 };
 
 /// Where systems keep the authorities that they trust, in one file; for PostgreSQL's tools, which look nowhere themselves.
@@ -218,7 +218,6 @@ pub fn variables(tls: &Tls) -> Vec<(&'static str, PathBuf)> {
 
 /// Warns, once for each place, where what is said can be read or answered by others.
 pub(super) fn warn_once(url: &DatabaseUrl) {
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mode = url.tls().mode;
     if mode.is_verified() || url.stays_on_this_machine() {
         return;
@@ -226,11 +225,7 @@ pub(super) fn warn_once(url: &DatabaseUrl) {
     let has_password =
         url.config().get_password().is_some() || *url.password_source() != PasswordSource::Url;
     let place = format!("{} {}", url.place(), mode.as_str());
-    let is_new = TOLD
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(place);
-    if !is_new {
+    if !is_first_of(place) {
         return;
     }
     let (setting, mode) = (url.setting(), mode.as_str());

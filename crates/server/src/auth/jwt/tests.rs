@@ -126,6 +126,9 @@ fn a_head_is_understood_whole_and_brings_no_keys_along() {
     ] {
         assert_eq!(judged(with("kid", kid)), Some(refusal));
     }
+    for typ in [json!(null), json!(1)] {
+        assert_eq!(judged(with("typ", typ)), Some(Refusal::Malformed));
+    }
     for name in ["jwk", "jku", "x5u", "x5c"] {
         let forged = own.token_with(&with(name, own.jwk()), &claims());
         assert_eq!(judge(&forged, &keys), Err(Refusal::Signature), "{name}");
@@ -247,6 +250,7 @@ fn times_hold_within_the_skew_and_are_times() {
             json!(u64::MAX),
             json!([now]),
             json!(true),
+            json!(null),
         ] {
             assert_eq!(
                 with(name, Some(wrong.clone())),

@@ -2,7 +2,7 @@
 
 use super::{Secret, refuse_if};
 use crate::{
-    config::AlertSettings,
+    config::{AlertSettings, is_loopback},
     error::{Error, Result},
 };
 
@@ -94,13 +94,12 @@ fn is_mail_server(text: &str) -> bool {
         Some("tls=required") => Some(()),
         Some(_) => return false,
     };
-    let is_here = ["localhost", "127.0.0.1", "[::1]"].contains(&host);
     if url.username().is_empty() != url.password().is_none() {
         return false;
     }
     match url.scheme() {
         "smtps" => tls.is_none(),
-        "smtp" => tls.is_some() || url.password().is_none() || is_here,
+        "smtp" => tls.is_some() || url.password().is_none() || is_loopback(host),
         _ => false,
     }
 }

@@ -1,10 +1,8 @@
 //! What the identity provider of end users may not be.
 
-use std::net::IpAddr;
-
 use super::refuse_if;
 use crate::{
-    config::{Addresses, OidcSettings},
+    config::{Addresses, OidcSettings, is_loopback},
     error::Result,
 };
 
@@ -57,10 +55,7 @@ fn is_trustworthy(text: &str) -> bool {
     let Ok(url) = url::Url::parse(text) else {
         return false;
     };
-    let is_here = url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-    });
+    let is_here = url.host_str().is_some_and(is_loopback);
     let is_alone =
         url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     is_alone && (url.scheme() == "https" || (url.scheme() == "http" && is_here))

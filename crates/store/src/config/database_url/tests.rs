@@ -102,26 +102,37 @@ fn what_cannot_be_meant_is_refused_by_name() {
         ),
         (
             "postgresql://u@h/d?password_source=gcp_metadata",
-            "in the clear",
+            "to whoever answers",
         ),
         (
             "postgresql://u@h/d?password_source=gcp_metadata&sslmode=prefer",
-            "in the clear",
+            "to whoever answers",
         ),
         (
             "postgresql://u@h/d?password_source=gcp_metadata&sslmode=disable",
-            "in the clear",
+            "to whoever answers",
+        ),
+        (
+            "postgresql://u@h/d?password_source=gcp_metadata&sslmode=require",
+            "to whoever answers",
+        ),
+        (
+            "postgresql://u@h/d?password_source=https://t/token&sslmode=require&sslrootcert=system",
+            "to whoever answers",
         ),
         (
             "host=localhost hostaddr=10.0.0.1 user=u password_source=gcp_metadata",
-            "in the clear",
+            "to whoever answers",
         ),
     ] {
         let message = refusal(text);
         assert!(message.contains(why), "{text}: {message}");
     }
     for text in [
-        "postgresql://u@h/d?password_source=gcp_metadata&sslmode=require",
+        "postgresql://u@h/d?password_source=gcp_metadata&sslmode=verify-full",
+        "postgresql://u@h/d?password_source=gcp_metadata&sslmode=verify-ca&sslrootcert=/ca",
+        "postgresql://u@h/d?password_source=gcp_metadata&sslmode=require&sslrootcert=/ca",
+        "postgresql://u@127.0.0.1/d?password_source=gcp_metadata&sslmode=require",
         "postgresql://u@127.0.0.1/d?password_source=gcp_metadata",
         "postgresql://u@[::1]/d?password_source=http://127.0.0.1:80/t",
         "postgresql://u@/d?host=/cloudsql/p:r:i&password_source=gcp_metadata",
@@ -209,4 +220,35 @@ fn settings_are_defaults_of_every_address_and_what_an_address_says_wins() {
             .to_string()
             .contains("database.backup_url")
     );
+}
+
+#[test]
+fn a_token_is_asked_for_with_a_query_that_nothing_shows() {
+    let url =
+        read("postgresql://u@[::1]/d?password_source=https://t:8/token%3Fkey=s3cret%23s3cret");
+    let PasswordSource::Token(address) = url.password_source() else {
+        panic!("{url:?}");
+    };
+    assert_eq!(address.expose(), "https://t:8/token?key=s3cret#s3cret");
+    assert_eq!(address.to_string(), "https://t:8/token");
+    let shown = format!("{url:?}");
+    assert!(
+        shown.contains("https://t:8/token") && !shown.contains("s3cret"),
+        "{shown}"
+    );
+    let own = read("postgresql://u@[::1]/d?password_source=gcp_metadata");
+    let PasswordSource::Token(address) = own.password_source() else {
+        panic!("{own:?}");
+    };
+    assert!(
+        address
+            .expose()
+            .ends_with("/token?scopes=https://www.googleapis.com/auth/sqlservice.login")
+    );
+    let text = "[database]\npassword_source = \"https://t/token?key=s3cret\"";
+    let config = crate::config::Loader::default()
+        .text(text)
+        .and_then(crate::config::Loader::finish)
+        .unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
 }

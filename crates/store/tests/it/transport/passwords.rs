@@ -33,7 +33,8 @@ async fn new_connections_take_the_token_of_now_and_old_ones_live_on() {
     let (cluster, admin) = world().await;
     set(&admin, "t0ken-1").await;
     let service = TokenService::start("t0ken-1", 3_600).await;
-    let url = address(&cluster, &service.url());
+    let source = format!("{}%3Fkey=k3y", service.url());
+    let url = address(&cluster, &source);
     let pool = pool(&url).unwrap();
     let first = pool.get().await.unwrap();
     let second = pool.get().await.unwrap();
@@ -41,7 +42,7 @@ async fn new_connections_take_the_token_of_now_and_old_ones_live_on() {
 
     // Ended before its time: the one that was kept is refused once, and another one asked for.
     set(&admin, "t0ken-2").await;
-    service.rotate("t0ken-2", 3_600);
+    service.rotate("t0ken-2", u64::MAX);
     let third = pool.get().await.unwrap();
     assert_eq!(service.asked(), 2);
     for connection in [&first, &second, &third] {
