@@ -1,3 +1,4 @@
+-- utxoiq: backward-compatible
 -- Every role keeps what its statements need and loses the rest (docs/operations/roles.md has the table).
 -- created: 2026-11-23T19:00:00Z
 --
@@ -5,7 +6,9 @@
 -- administrator or a function of retention's, is not held up by that. Deltas are folded by a function, so that the serving
 -- role can neither delete one nor change a count.
 --
--- The release before cannot fold any more, and until it is replaced deltas stay: its figures are right, and take longer.
+-- The release before serves on it, but for two things, until it is replaced. It cannot fold: its task fold_feedback fails, deltas
+-- stay, and its figures are right and take longer. And a reporter's script that starts again on a job that is over is answered 500
+-- instead of being told so. Nothing is lost by either.
 
 -- Nothing starts with a right of everybody.
 alter default privileges revoke execute on functions from public;
