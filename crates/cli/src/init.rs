@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use utxoiq_store::{config::DatabaseUrl, db::roles};
 
 use crate::Context;
-use crate::output::{out, outln};
+use crate::output::{note, out, outln};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,23 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         "next: give those that log in a password (psql: \\password {}), then `utxoiq-store migrate up`",
         roles::APP
     );
+    let drill = context.config.database.drill_url.as_ref();
+    if let Some(drill) = drill
+        && are_one_place(url, drill.expose())?
+    {
+        note(
+            "warning: database.drill_url names this database, to which utxoiq_drill may not connect any more: let it name another one of \
+             the server, as postgres; proofs make databases of their own",
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether two addresses name the same database, as far as their words tell.
+fn are_one_place(admin: &str, drill: &str) -> anyhow::Result<bool> {
+    let admin = DatabaseUrl::parse(admin, "database.admin_url")?;
+    let drill = DatabaseUrl::parse(drill, "database.drill_url")?;
+    Ok(admin.place() == drill.place())
 }
 
 /// The database that a connection string names; without one, PostgreSQL takes the user's name.

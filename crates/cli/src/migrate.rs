@@ -4,11 +4,14 @@ use std::{path::PathBuf, process::ExitCode};
 
 use utxoiq_store::{
     clock::{Clock as _, SystemClock},
-    db::migrate::{DownOptions, Migrator, Status, lint, new_pair},
+    db::{
+        migrate::{DownOptions, Migrator, Status, lint, new_pair},
+        roles,
+    },
 };
 
 use crate::Context;
-use crate::output::{out, outln};
+use crate::output::{note, out, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -91,7 +94,27 @@ async fn up(source: &Source, context: &Context) -> anyhow::Result<ExitCode> {
     if applied.is_empty() {
         outln!("nothing is pending");
     }
+    warn_of_open_doors(url).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Migrations cannot take rights on the database away: that is up to `init`, which an administrator runs. It is only said, since
+/// nothing that was asked for has failed.
+async fn warn_of_open_doors(url: &str) {
+    match roles::open_doors(url).await {
+        Ok(doors) if doors.is_empty() => {}
+        Ok(doors) => {
+            for door in doors {
+                note(format_args!("warning: {door}"));
+            }
+            note(
+                "next: `utxoiq-store init`, as an administrator, takes that away; see docs/operations/migrations.md, \"Upgrading to this release\"",
+            );
+        }
+        Err(error) => note(format_args!(
+            "warning: nobody could look who may connect to this database: {error}"
+        )),
+    }
 }
 
 async fn down(allow_data_loss: bool, context: &Context) -> anyhow::Result<ExitCode> {
@@ -118,6 +141,7 @@ async fn status(check: bool, source: &Source, context: &Context) -> anyhow::Resu
     let url = context.config.database.admin_url()?;
     let status = source.migrator()?.status(url).await?;
     out!("{}", render(&status));
+    warn_of_open_doors(url).await;
     let code = if check && !status.is_clean() { 2 } else { 0 };
     Ok(ExitCode::from(code))
 }

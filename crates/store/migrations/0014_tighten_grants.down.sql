@@ -1,7 +1,11 @@
+-- utxoiq: allow ownership because the audit log's functions have an owner of their own
 set local role utxoiq_audit;
 alter default privileges grant execute on functions to public;
+-- utxoiq: allow grant-to-public because that is what was there before
 grant execute on function audit_field, audit_hash to public;
+-- utxoiq: allow ownership because the migrator goes on as who it was
 set local role utxoiq_owner;
+-- utxoiq: allow grant-to-public because that is what was there before
 grant execute on function backfill_block_count, backfill_current_block, backfill_percentage, backfill_projected_end,
     backfill_estimated_completion, feedback_lower_bound, feedback_read_stats to public;
 revoke execute on function backfill_block_count, backfill_current_block, backfill_percentage, backfill_projected_end,
@@ -15,7 +19,11 @@ revoke update (lease_expires_at, ended_at, outcome, restore_milliseconds, compar
 revoke update (lease_expires_at, state, plain_bytes, stored_bytes, row_count, table_count, sha256, manifest_sha256, schema_version,
                stored_at, verified_at, copied_at, modified_at, damaged_at, ended_at, pruned_at, error)
     on backups from utxoiq_app;
-grant update on backups, backup_proofs to utxoiq_app;
+revoke insert (id, backup_id, started_at, started_by, lease_expires_at, target) on backup_proofs from utxoiq_app;
+revoke insert (id, slot_at, started_at, started_by, lease_expires_at, state, object_key, plain_bytes, stored_bytes, row_count,
+               table_count, sha256, manifest_sha256, schema_version, stored_at, ended_at)
+    on backups from utxoiq_app;
+grant insert, update on backups, backup_proofs to utxoiq_app;
 
 revoke update (count, sum, sum_low, min, min_at, max, max_at, last, last_at, p50, p95, p99, sketch) on metric_rollups from utxoiq_app;
 grant update on metric_rollups to utxoiq_app;

@@ -1,3 +1,4 @@
+-- utxoiq: backward-compatible
 -- Every role keeps what its statements need and loses the rest (docs/operations/roles.md has the table).
 -- created: 2026-11-23T19:00:00Z
 --
@@ -5,7 +6,9 @@
 -- administrator or a function of retention's, is not held up by that. Deltas are folded by a function, so that the serving
 -- role can neither delete one nor change a count.
 --
--- The release before cannot fold any more, and until it is replaced deltas stay: its figures are right, and take longer.
+-- The release before serves on it, but for two things, until it is replaced. It cannot fold: its task fold_feedback fails, deltas
+-- stay, and its figures are right and take longer. And a reporter's script that starts again on a job that is over is answered 500
+-- instead of being told so. Nothing is lost by either.
 
 -- Nothing starts with a right of everybody.
 alter default privileges revoke execute on functions from public;
@@ -190,7 +193,12 @@ grant update (done, progressed_at, heartbeat_at, lease_expires_at) on backfill_c
 revoke update on metric_rollups from utxoiq_app;
 grant update (count, sum, sum_low, min, min_at, max, max_at, last, last_at, p50, p95, p99, sketch) on metric_rollups to utxoiq_app;
 
-revoke update on backups, backup_proofs from utxoiq_app;
+-- A run begins without an end. What is found in the store with its manifest is added as stored, and read back afterwards.
+revoke insert, update on backups, backup_proofs from utxoiq_app;
+grant insert (id, slot_at, started_at, started_by, lease_expires_at, state, object_key, plain_bytes, stored_bytes, row_count,
+              table_count, sha256, manifest_sha256, schema_version, stored_at, ended_at)
+    on backups to utxoiq_app;
+grant insert (id, backup_id, started_at, started_by, lease_expires_at, target) on backup_proofs to utxoiq_app;
 grant update (lease_expires_at, state, plain_bytes, stored_bytes, row_count, table_count, sha256, manifest_sha256, schema_version,
               stored_at, verified_at, copied_at, modified_at, damaged_at, ended_at, pruned_at, error)
     on backups to utxoiq_app;

@@ -11,6 +11,8 @@
 //!   catalogue. Everything is one transaction, and one that lost such a race is run again.
 //! * It works for a superuser and for an administrator who is none (Cloud SQL's `postgres`): from PostgreSQL 16 on,
 //!   whoever creates a role may administer it but not become it, so membership is granted in so many words.
+//! * What it takes away it looks for afterwards, and fails where it is still there. [`open_doors`] tells the same of a database on which
+//!   it was not run again.
 //! * It sets no password: a login role cannot be used until an administrator has given it one.
 
 use std::time::Duration;
@@ -60,6 +62,34 @@ pub async fn init(admin_url: &str) -> Result<()> {
     let outcome = apply(&connection).await;
     connection.close().await;
     outcome
+}
+
+/// Whether everybody, and whether the drill's role, may come into the database. Into a database of its own the latter may.
+const OPEN_DOORS: &str = "
+    select exists (select from aclexplode(coalesce(datacl, acldefault('d', datdba))) where grantee = 0) as everybody,
+           coalesce((select drill.oid <> datdba and has_database_privilege(drill.oid, d.oid, 'connect')
+                     from pg_roles drill where rolname = 'utxoiq_drill'), false) as drill
+    from pg_database d where datname = current_database()";
+
+/// What [`init`] would take away from the database that `url` names, each as a sentence: rights that PostgreSQL gives to everybody, and
+/// the way in for the role that may do there what both owners may. A database of an earlier release has both.
+pub async fn open_doors(url: &str) -> Result<Vec<&'static str>> {
+    let connection = Dedicated::open(url, "utxoiq-store roles").await?;
+    let found = connection.query_one(OPEN_DOORS, &[]).await;
+    connection.close().await;
+    let row = found?;
+    let (everybody, drill): (bool, bool) = (row.try_get("everybody")?, row.try_get("drill")?);
+    let doors = [
+        (everybody, "everybody (PUBLIC) has rights on this database"),
+        (
+            drill,
+            "utxoiq_drill may connect to this database, and has the rights of its owners",
+        ),
+    ];
+    Ok(doors
+        .into_iter()
+        .filter_map(|(is_open, what)| is_open.then_some(what))
+        .collect())
 }
 
 async fn apply(connection: &Dedicated) -> Result<()> {

@@ -151,6 +151,20 @@ begin
             message = format('%s may not grant rights on the database %s', current_user, current_database()),
             hint = 'run this as the owner of the database, or as a superuser';
     end if;
+    -- REVOKE takes away what the database's owner granted, and nothing that another one passed on. The drill's role has what
+    -- both owners have, and what every role has that it is a member of.
+    if (select datdba <> 'utxoiq_drill'::regrole from pg_database where datname = current_database())
+        and has_database_privilege('utxoiq_drill', current_database(), 'connect')
+    then
+        raise insufficient_privilege using
+            message = format('utxoiq_drill may still connect to the database %s%s', current_database(), (
+                select ': ' || string_agg(format('%s was granted that by %s', grantee::regrole, grantor::regrole), ', ')
+                from pg_database, aclexplode(datacl)
+                where datname = current_database() and privilege_type = 'CONNECT' and grantee <> 0
+                    and pg_has_role('utxoiq_drill', grantee, 'usage'))),
+            hint = 'take that away (as who granted it, SET ROLE and REVOKE CONNECT); utxoiq_drill must be no superuser, '
+                   'and no member of the role that owns the database';
+    end if;
 end
 $grants$;
 commit;

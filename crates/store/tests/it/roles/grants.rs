@@ -134,8 +134,37 @@ async fn every_right_is_in_the_documents_table_and_every_one_of_that_is_granted(
     let before = "grant connect, temporary on database app to public, utxoiq_owner, utxoiq_drill; grant all on schema public to public";
     fort.admin.batch_execute(before).await.unwrap();
     assert_ne!(granted(&fort).await, at_first);
+    let doors = roles::open_doors(&fort.admin_url()).await.unwrap();
+    assert_eq!(doors.len(), 2, "{doors:?}");
     roles::init(&fort.admin_url()).await.unwrap();
     assert_eq!(granted(&fort).await, at_first);
+    let doors = roles::open_doors(&fort.admin_url()).await.unwrap();
+    assert!(doors.is_empty(), "{doors:?}");
+}
+
+/// `init` cannot take away what somebody else has passed on, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_in_for_the_role_that_restores_that_another_role_granted_fails_init() {
+    let fort = Fort::build().await;
+    let pass_on = "create role another; grant connect on database app to another with grant option";
+    fort.admin.batch_execute(pass_on).await.unwrap();
+    for role in [roles::DRILL, roles::OWNER, roles::AUDIT] {
+        let grant =
+            format!("set role another; grant connect on database app to {role}; reset role");
+        fort.admin.batch_execute(&grant).await.unwrap();
+        let refused = roles::init(&fort.admin_url()).await.unwrap_err();
+        let said = format!("{role} was granted that by another");
+        assert!(refused.to_string().contains(&said), "{refused}");
+        fort.admin
+            .batch_execute(
+                &grant
+                    .replace("grant connect", "revoke connect")
+                    .replace(" to ", " from "),
+            )
+            .await
+            .unwrap();
+        roles::init(&fort.admin_url()).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
