@@ -8,6 +8,7 @@
 //! A call or a field that the document has and this test does not know fails it.
 
 pub mod good;
+mod random;
 mod requests;
 mod values;
 
