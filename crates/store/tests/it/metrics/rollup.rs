@@ -1,5 +1,10 @@
 //! Rollups equal their samples.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_postgres::Client;
@@ -236,10 +241,12 @@ async fn rollers_and_late_writers_at_once_lose_nothing() {
         })
     });
     let writers: Vec<_> = writers.collect();
+    let is_over = Arc::new(AtomicBool::new(false));
     let rollers: Vec<_> = [store.clone(), other.clone(), store.clone()]
         .map(|store| {
+            let is_over = Arc::clone(&is_over);
             tokio::spawn(async move {
-                loop {
+                while !is_over.load(SeqCst) {
                     store.metrics().roll_up(noon(), 3).await.unwrap();
                     tokio::task::yield_now().await;
                 }
@@ -249,9 +256,10 @@ async fn rollers_and_late_writers_at_once_lose_nothing() {
     for writer in writers {
         writer.await.unwrap();
     }
+    // Not aborted: the server would go on with what they had begun, and hold the marks that the last turn is to find.
+    is_over.store(true, SeqCst);
     for roller in rollers {
-        roller.abort();
-        let _ = roller.await;
+        roller.await.unwrap();
     }
     roll(&store, noon()).await;
     let client = db.client(roles::APP).await;
