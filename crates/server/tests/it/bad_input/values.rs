@@ -85,6 +85,10 @@ fn flatten(schema: &Value, properties: &mut Map<String, Value>, required: &mut V
 
 /// What a schema says of a field. A schema that says something else is to be taught here.
 fn kind(schema: &Value) -> Kind {
+    if let Some(named) = schema["$ref"].as_str() {
+        let document: Value = serde_json::from_str(openapi::json()).unwrap();
+        return kind(document.pointer(named.trim_start_matches('#')).unwrap());
+    }
     if let Some(choices) = schema["oneOf"].as_array() {
         let mut choices = choices.iter().filter(|choice| choice["type"] != "null");
         return kind(choices.next().unwrap());
@@ -207,11 +211,14 @@ fn out_of_range(kind: &Kind) -> Vec<String> {
         }
         Kind::Float { min, max } => {
             add(&[r#""Infinity""#, r#""-inf""#, r#""1e400""#, r#""0x10""#]);
-            if min.is_some() {
-                add(&["-0.001", "-1e308", "-99999999999999999999"]);
-            }
-            if let Some(max) = max {
-                add(&[&(max + 0.001).to_string(), "1e30", "99999999999999999999"]);
+            let bounds = [(min.map(|min| -min), "-"), (*max, "")];
+            for (bound, sign) in bounds {
+                let Some(bound) = bound else { continue };
+                for beyond in [bound + (bound.abs() * 1e-9).max(0.001), 1e21, 1e30, 1e308] {
+                    if beyond > bound {
+                        add(&[&format!("{sign}{beyond:?}")]);
+                    }
+                }
             }
         }
         Kind::Bool => add(&["0", "1", r#""yes""#, r#""True""#]),
