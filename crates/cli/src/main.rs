@@ -8,6 +8,7 @@ mod backfill;
 mod backup;
 mod client;
 mod config;
+mod demo;
 mod feedback;
 mod init;
 mod log;
@@ -80,6 +81,8 @@ enum Command {
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
+    /// Fill a fresh store with made-up data, so that there is something to see
+    Demo(demo::Args),
     /// Show the configuration's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Backup(command) => backup::run(command, context).await,
                 Command::Restore(args) => backup::restore::run(args, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
+                Command::Demo(args) => demo::run(args, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
             }
