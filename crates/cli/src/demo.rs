@@ -13,6 +13,13 @@
 //! The history is laid in the order in which it would have come, a week at a time: what is a week's data is rolled up, and then
 //! retention runs as of that week. So there are never more days in the database than there would have been.
 
+// What is drawn is within the bounds of what it is written as.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
+
 mod backfill;
 mod backups;
 mod chain;
@@ -34,7 +41,7 @@ use utxoiq_store::{
     Store,
     audit::{Action, Entry},
     clock::{Clock as _, SystemClock, to_micros},
-    config::{Config, DatabaseSettings, DatabaseUrl},
+    config::{BackupSettings, Config, DatabaseSettings, DatabaseUrl},
     db,
 };
 
@@ -51,11 +58,13 @@ const SUBJECT: &str = "demo";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Refuses a database that has data of its own: start with a fresh one.
+#[command(
+    after_help = "Refuses a database that has data of its own: start with a fresh one.
 
 Examples:
   ./dev up --detach && source .local/env && utxoiq-store demo
-  utxoiq-store demo --days 120 --seed 7")]
+  utxoiq-store demo --days 120 --seed 7"
+)]
 pub struct Args {
     /// How many days of history
     #[arg(long, value_name = "N", default_value_t = 730, value_parser = clap::value_parser!(i64).range(1..=1_500))]
@@ -127,7 +136,10 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
 async fn fill(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
     let as_of = to_micros(args.as_of.unwrap_or(now));
-    anyhow::ensure!(as_of <= now, "--as-of must not be in the future: it is {now}");
+    anyhow::ensure!(
+        as_of <= now,
+        "--as-of must not be in the future: it is {now}"
+    );
     let config = checked(context.config, args.yes)?;
     let clock = HistoryClock::at(as_of);
     let store = Store::with_clock(config, Arc::new(clock.clone()))?;
@@ -147,7 +159,11 @@ async fn fill(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         ..Written::default()
     };
-    mark(&demo, json!({ "state": "begun", "seed": args.seed, "days": args.days, "as_of": as_of })).await?;
+    mark(
+        &demo,
+        json!({ "state": "begun", "seed": args.seed, "days": args.days, "as_of": as_of }),
+    )
+    .await?;
     demo.lay(args.sample_minutes, &mut written).await?;
     written.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let told = serde_json::to_value(&written)?;
@@ -180,7 +196,10 @@ fn checked(config: Config, yes: bool) -> anyhow::Result<Config> {
             "database.retention_url (UTXOIQ_STORE_DATABASE__RETENTION_URL)",
             config.database.retention_url.is_some(),
         ),
-        ("cold.url (UTXOIQ_STORE_COLD__URL)", config.cold.url.is_some()),
+        (
+            "cold.url (UTXOIQ_STORE_COLD__URL)",
+            config.cold.url.is_some(),
+        ),
     ] {
         anyhow::ensure!(
             is_set,
@@ -199,6 +218,11 @@ fn checked(config: Config, yes: bool) -> anyhow::Result<Config> {
             statement_timeout_milliseconds: 600_000,
             ..config.database
         },
+        backup: BackupSettings {
+            // What is made under the clock of the night before last is alive now, too, for whoever watches.
+            lease_seconds: 3 * 86_400,
+            ..config.backup
+        },
         ..config
     })
 }
@@ -208,7 +232,9 @@ async fn refuse_data(store: &Store) -> anyhow::Result<()> {
     let connection = store.pool().get().await?;
     let found = db::query_one(&connection, &queries::WHAT_IS_THERE, &[])
         .await
-        .context("the database cannot be looked into: `utxoiq-store migrate up` makes its tables")?;
+        .context(
+            "the database cannot be looked into: `utxoiq-store migrate up` makes its tables",
+        )?;
     let marked: Option<String> = found.try_get("marked")?;
     let tables: Vec<String> = found.try_get("tables")?;
     if tables.is_empty() {
@@ -216,8 +242,12 @@ async fn refuse_data(store: &Store) -> anyhow::Result<()> {
     }
     let begun = "start with a fresh database: `./dev reset && ./dev up`, or name another one";
     match marked.as_deref() {
-        Some("finished") => anyhow::bail!("this store has its demonstration data already: look at it, or {begun}"),
-        Some(_) => anyhow::bail!("an earlier `demo` of this store was interrupted, and cannot be gone on with: {begun}"),
+        Some("finished") => {
+            anyhow::bail!("this store has its demonstration data already: look at it, or {begun}")
+        }
+        Some(_) => anyhow::bail!(
+            "an earlier `demo` of this store was interrupted, and cannot be gone on with: {begun}"
+        ),
         None => anyhow::bail!(
             "this store has data of its own ({}), with which made-up data would mix for ever: {begun}",
             tables.join(", ")
@@ -256,7 +286,9 @@ fn show(written: &Written, told: &Value, as_json: bool) -> anyhow::Result<()> {
         note(format_args!("note: {line}"));
     }
     if std::io::stdout().is_terminal() {
-        note("to see it: open the dashboard, or try `backfill status`, `feedback top`, `metrics top`, `archive list`, `audit list`");
+        note(
+            "to see it: open the dashboard, or try `backfill status`, `feedback top`, `metrics top`, `archive list`, `audit list`",
+        );
     }
     Ok(())
 }

@@ -27,7 +27,12 @@ const PEOPLE: [&str; 4] = [
     "token: backfill-cron",
 ];
 
-const WORKERS: [&str; 4] = ["backfill-7c9f-0", "backfill-7c9f-1", "backfill-7c9f-2", "backfill-batch-0"];
+const WORKERS: [&str; 4] = [
+    "backfill-7c9f-0",
+    "backfill-7c9f-1",
+    "backfill-7c9f-2",
+    "backfill-batch-0",
+];
 
 const FAILURES: [&str; 7] = [
     "bitcoind answered 503 for 30 minutes: work queue depth exceeded",
@@ -64,6 +69,7 @@ enum Fate {
 }
 
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names)] // as the columns are named
 struct Job {
     id: Uuid,
     job_type: &'static str,
@@ -154,7 +160,9 @@ impl Campaign {
             let end_block = end - back * self.blocks;
             let start_block = end_block - self.blocks + 1;
             let hours = random.random_range(3..40);
-            let started_at = demo.as_of - TimeDelta::days(back * self.every) - TimeDelta::minutes(hours * 60 + random.random_range(0..60));
+            let started_at = demo.as_of
+                - TimeDelta::days(back * self.every)
+                - TimeDelta::minutes(hours * 60 + random.random_range(0..60));
             let fate = if back == 0 {
                 self.last
             } else {
@@ -171,7 +179,11 @@ impl Campaign {
                 start_block,
                 end_block,
                 started_at,
-                until: if fate == Fate::Running { demo.as_of } else { started_at + length },
+                until: if fate == Fate::Running {
+                    demo.as_of
+                } else {
+                    started_at + length
+                },
                 fate,
                 as_of: demo.as_of,
             };
@@ -199,7 +211,8 @@ impl Life {
         let first_done = blocks * random.random_range(20..60) / 100;
         let was_resumed = self.fate == Fate::Resumed;
         let covered = self.covered(random);
-        let message = matches!(self.fate, Fate::Failed | Fate::Resumed).then(|| self.failure(random));
+        let message =
+            matches!(self.fate, Fate::Failed | Fate::Resumed).then(|| self.failure(random));
         rows.jobs.push(Job {
             id,
             job_type: self.job_type,
@@ -220,7 +233,12 @@ impl Life {
             heard_at: self.until,
             ended_at: self.is_over().then_some(self.until),
         });
-        self.lay_attempts(id, (was_resumed, middle, first_done), message.as_deref(), rows);
+        self.lay_attempts(
+            id,
+            (was_resumed, middle, first_done),
+            message.as_deref(),
+            rows,
+        );
         self.lay_errors(id, random, rows);
         if self.fate == Fate::Running {
             self.lay_claims(id, &covered, random, rows);
@@ -271,7 +289,12 @@ impl Life {
         message: Option<&str>,
         rows: &mut Rows,
     ) {
-        let mut attempt = |number: i32, started_at, covered_blocks: i64, ended_at: Option<DateTime<Utc>>, outcome: Option<&str>, message| {
+        let mut attempt = |number: i32,
+                           started_at,
+                           covered_blocks: i64,
+                           ended_at: Option<DateTime<Utc>>,
+                           outcome: Option<&str>,
+                           message| {
             rows.attempts.push(json!({
                 "job_id": id, "attempt": number, "started_at": started_at, "covered_blocks": covered_blocks,
                 "ended_at": ended_at, "outcome": outcome, "error_message": message,
@@ -281,7 +304,14 @@ impl Life {
         let outcome = self.is_over().then(|| self.status());
         if was_resumed {
             let stopped = middle - TimeDelta::minutes(7);
-            attempt(1, self.started_at, 0, Some(stopped), Some("failed"), message);
+            attempt(
+                1,
+                self.started_at,
+                0,
+                Some(stopped),
+                Some("failed"),
+                message,
+            );
             attempt(2, middle, first_done, ended_at, outcome, None);
         } else {
             attempt(1, self.started_at, 0, ended_at, outcome, message);
@@ -323,7 +353,10 @@ impl Life {
 }
 
 fn multirange(ranges: &[(i64, i64)]) -> String {
-    let ranges: Vec<String> = ranges.iter().map(|(from, to)| format!("[{from},{to})")).collect();
+    let ranges: Vec<String> = ranges
+        .iter()
+        .map(|(from, to)| format!("[{from},{to})"))
+        .collect();
     format!("{{{}}}", ranges.join(","))
 }
 
@@ -335,5 +368,12 @@ pub fn uuid(random: &mut impl Rng, at: DateTime<Utc>) -> Uuid {
 
 /// A block's hash: with as many zeros in front as the difficulty asks for.
 fn hash(random: &mut impl Rng) -> String {
-    format!("{:0>64}", format!("{:032x}{:013x}", random.random::<u128>(), random.random::<u64>() >> 12))
+    format!(
+        "{:0>64}",
+        format!(
+            "{:032x}{:013x}",
+            random.random::<u128>(),
+            random.random::<u64>() >> 12
+        )
+    )
 }

@@ -19,6 +19,7 @@ const REAL: i64 = 2;
 const MAKE: &str = "schedule: make_backup";
 
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names)] // as the columns are named
 struct Row {
     id: Uuid,
     slot_at: DateTime<Utc>,
@@ -56,10 +57,17 @@ pub async fn lay(demo: &Demo, written: &mut Written) -> anyhow::Result<()> {
         let slot = newest - TimeDelta::days(night);
         demo.clock.set(slot + TimeDelta::milliseconds(740));
         let now = demo.store.now();
-        match demo.store.backups().make(Some(slot), MAKE, now, &BackupProgress::default()).await {
+        match demo
+            .store
+            .backups()
+            .make(Some(slot), MAKE, now, &BackupProgress::default())
+            .await
+        {
             Ok(backup) => made = Some(backup),
             Err(error) => {
-                written.notes.push(format!("no backup was made: {error}; `utxoiq-store backup create` tries it again"));
+                written.notes.push(format!(
+                    "no backup was made: {error}; `utxoiq-store backup create` tries it again"
+                ));
                 step.finish("none");
                 return Ok(());
             }
@@ -74,7 +82,10 @@ pub async fn lay(demo: &Demo, written: &mut Written) -> anyhow::Result<()> {
     step.done("proved");
     demo.clock.set(demo.as_of);
     written.backups += history(demo, &model, newest).await?;
-    step.finish(format_args!("{}, of which {REAL} are in the store", written.backups));
+    step.finish(format_args!(
+        "{}, of which {REAL} are in the store",
+        written.backups
+    ));
     Ok(())
 }
 
@@ -82,13 +93,27 @@ pub async fn lay(demo: &Demo, written: &mut Written) -> anyhow::Result<()> {
 async fn prove(demo: &Demo, newest: DateTime<Utc>, written: &mut Written) {
     let config = demo.store.config();
     if config.backup.drill_identity.is_none() || config.database.drill_url.is_none() {
-        written.notes.push("no backup was proved: backup.drill_identity and database.drill_url say how".to_owned());
+        written.notes.push(
+            "no backup was proved: backup.drill_identity and database.drill_url say how".to_owned(),
+        );
         return;
     }
     demo.clock.set(newest + TimeDelta::minutes(150));
     let now = demo.store.now();
-    if let Err(error) = demo.store.backups().drill(None, "schedule: prove_backup", now, &BackupProgress::default()).await {
-        written.notes.push(format!("no backup was proved: {error}; `utxoiq-store backup drill` tries it again"));
+    if let Err(error) = demo
+        .store
+        .backups()
+        .drill(
+            None,
+            "schedule: prove_backup",
+            now,
+            &BackupProgress::default(),
+        )
+        .await
+    {
+        written.notes.push(format!(
+            "no backup was proved: {error}; `utxoiq-store backup drill` tries it again"
+        ));
     }
 }
 
@@ -116,11 +141,20 @@ async fn history(demo: &Demo, model: &Backup, newest: DateTime<Utc>) -> anyhow::
             fail(&connection, slot, &mut random).await?;
             failed += 1;
         }
-        rows.push(row(model, slot, (grown, retried, has_copy), demo.as_of, &mut random));
+        rows.push(row(
+            model,
+            slot,
+            (grown, retried, has_copy),
+            demo.as_of,
+            &mut random,
+        ));
     }
     db::execute(&connection, &queries::INSERT_BACKUPS, &[&Json(&rows)]).await?;
     db::execute(&connection, &queries::PRUNE_BACKUPS, &[&Json(&rows)]).await?;
-    for row in rows.iter().filter(|row| row.slot_at.weekday() == Weekday::Sun) {
+    for row in rows
+        .iter()
+        .filter(|row| row.slot_at.weekday() == Weekday::Sun)
+    {
         proof(&connection, row, &mut random).await?;
     }
     Ok(rows.len() as u64 + failed)
@@ -133,14 +167,23 @@ fn row(
     as_of: DateTime<Utc>,
     random: &mut impl Rng,
 ) -> Row {
-    let started_at = slot + TimeDelta::milliseconds(if retried { 130_000 } else { random.random_range(200..1_800) });
+    let started_at = slot
+        + TimeDelta::milliseconds(if retried {
+            130_000
+        } else {
+            random.random_range(200..1_800)
+        });
     let stored_at = started_at + TimeDelta::milliseconds(random.random_range(14_000..40_000));
     let verified_at = stored_at + TimeDelta::milliseconds(random.random_range(3_000..9_000));
     let id = uuid(random, started_at);
     let share = grown * random.random_range(0.99..1.01);
     let of = |figure: f64| (figure * share) as i64;
     // A weekly one stays five weeks, a daily one eight days.
-    let kept = if slot.weekday() == Weekday::Sun { 35 } else { 7 };
+    let kept = if slot.weekday() == Weekday::Sun {
+        35
+    } else {
+        7
+    };
     let pruned_at = (slot + TimeDelta::days(kept) + TimeDelta::seconds(70)).min(as_of);
     Row {
         id,
@@ -169,10 +212,18 @@ fn object_key(started_at: DateTime<Utc>, id: Uuid) -> String {
 }
 
 fn bytea(random: &mut impl Rng) -> String {
-    format!("\\x{:032x}{:032x}", random.random::<u128>(), random.random::<u128>())
+    format!(
+        "\\x{:032x}{:032x}",
+        random.random::<u128>(),
+        random.random::<u128>()
+    )
 }
 
-async fn fail(connection: &db::Connection, slot: DateTime<Utc>, random: &mut impl Rng) -> anyhow::Result<()> {
+async fn fail(
+    connection: &db::Connection,
+    slot: DateTime<Utc>,
+    random: &mut impl Rng,
+) -> anyhow::Result<()> {
     let started = slot + TimeDelta::milliseconds(900);
     let ended = started + TimeDelta::seconds(random.random_range(20..90));
     let id = uuid(random, started);
@@ -184,13 +235,30 @@ async fn fail(connection: &db::Connection, slot: DateTime<Utc>, random: &mut imp
     Ok(())
 }
 
-async fn proof(connection: &db::Connection, row: &Row, random: &mut impl Rng) -> anyhow::Result<()> {
+async fn proof(
+    connection: &db::Connection,
+    row: &Row,
+    random: &mut impl Rng,
+) -> anyhow::Result<()> {
     let started = row.slot_at + TimeDelta::minutes(150);
-    let (restore, compare) = (random.random_range(21_000..48_000_i64), random.random_range(6_000..14_000_i64));
+    let (restore, compare) = (
+        random.random_range(21_000..48_000_i64),
+        random.random_range(6_000..14_000_i64),
+    );
     let ended = started + TimeDelta::milliseconds(restore + compare);
     let id = uuid(random, started);
     let target = "127.0.0.1/a scratch database";
-    db::execute(connection, &queries::BEGIN_PROOF, &[&id, &row.id, &started, &ended, &target]).await?;
-    db::execute(connection, &queries::END_PROOF, &[&id, &ended, &restore, &compare]).await?;
+    db::execute(
+        connection,
+        &queries::BEGIN_PROOF,
+        &[&id, &row.id, &started, &ended, &target],
+    )
+    .await?;
+    db::execute(
+        connection,
+        &queries::END_PROOF,
+        &[&id, &ended, &restore, &compare],
+    )
+    .await?;
     Ok(())
 }

@@ -78,7 +78,9 @@ pub async fn lay(demo: &Demo, written: &mut Written) -> anyhow::Result<()> {
     }
     rows.sort_by_key(|row| row.updated_at);
     let (again, unflagged) = crowd.second_thoughts(&rows, demo.as_of);
-    let step = demo.progress.begin("feedback", rows.len().div_ceil(AT_ONCE) as u64 + 1);
+    let step = demo
+        .progress
+        .begin("feedback", rows.len().div_ceil(AT_ONCE) as u64 + 1);
     let connection = demo.store.pool().get().await?;
     for piece in rows.chunks(AT_ONCE) {
         db::execute(&connection, &queries::INSERT_FEEDBACK, &[&Json(piece)]).await?;
@@ -134,10 +136,16 @@ impl<R: Rng> Crowd<R> {
         let grown = day as f64 / self.days.max(1) as f64;
         let weekday = WEEK[date.weekday().num_days_from_monday() as usize];
         // Some days the whole world talks about Bitcoin.
-        let talk = if self.random.random_bool(0.02) { 2.4 } else { 1.0 };
+        let talk = if self.random.random_bool(0.02) {
+            2.4
+        } else {
+            1.0
+        };
         let usual = (45.0 + 190.0 * grown.powf(1.3)) * weekday * talk;
         let count = usual * self.random.random_range(0.8..1.2);
-        let newest = self.insights.partition_point(|insight| insight.published <= day);
+        let newest = self
+            .insights
+            .partition_point(|insight| insight.published <= day);
         if newest == 0 {
             return;
         }
@@ -186,7 +194,10 @@ impl<R: Rng> Crowd<R> {
             .random_bool(comments)
             .then(|| words::comment(&mut self.random, theme, rating));
         let flags = if rating == 1 { 0.06 } else { 0.004 };
-        let flag = self.random.random_bool(flags).then(|| words::flag(&mut self.random));
+        let flag = self
+            .random
+            .random_bool(flags)
+            .then(|| words::flag(&mut self.random));
         let said = is_rated || comment.is_some() || flag.is_some();
         said.then(|| Row {
             insight_id: insight.id.clone(),

@@ -38,7 +38,11 @@ pub async fn lay(demo: &Demo, sample_minutes: i64, written: &mut Written) -> any
     let first = demo.first_day();
     let last = demo.as_of.date_naive();
     let world = World::new(demo.random(3), first, demo.as_of);
-    let step = demo.progress.begin("metrics and retention", u64::try_from(demo.days).unwrap_or_default() + 1);
+    let step = demo.progress.begin(
+        "metrics and retention",
+        u64::try_from(demo.days).unwrap_or_default() + 1,
+    );
+    written.series = world.series.len() as u64;
     let mut history = History {
         demo,
         ids: make_series(&demo.store, &world, midnight(first)).await?,
@@ -50,9 +54,16 @@ pub async fn lay(demo: &Demo, sample_minutes: i64, written: &mut Written) -> any
     let mut from = first;
     while from < last {
         let left = (last - from).num_days();
-        let to = from + TimeDelta::days(if left > DAILY { (left - DAILY).min(7) } else { 1 });
+        let to = from
+            + TimeDelta::days(if left > DAILY {
+                (left - DAILY).min(7)
+            } else {
+                1
+            });
         history.lay_days(from, to).await?;
-        history.roll_up(midnight(to) + TimeDelta::minutes(10), midnight(to)).await?;
+        history
+            .roll_up(midnight(to) + TimeDelta::minutes(10), midnight(to))
+            .await?;
         if midnight(to) + NIGHT <= demo.as_of {
             history.run_retention(midnight(to) + NIGHT).await?;
         }
@@ -97,11 +108,14 @@ impl History<'_> {
     /// How far apart the samples of a day are.
     fn spacing(&self, day: NaiveDate) -> TimeDelta {
         let age = (self.demo.as_of.date_naive() - day).num_days();
-        let minutes = match age {
-            ..CLOSEST => (self.sample_minutes / 5).max(1),
-            ..HOT => self.sample_minutes,
-            ..COLD => self.sample_minutes * 3,
-            _ => self.sample_minutes * 12,
+        let minutes = if age < CLOSEST {
+            (self.sample_minutes / 5).max(1)
+        } else if age < HOT {
+            self.sample_minutes
+        } else if age < COLD {
+            self.sample_minutes * 6
+        } else {
+            self.sample_minutes * 12
         };
         TimeDelta::minutes(minutes)
     }
@@ -186,8 +200,18 @@ async fn make_series(store: &Store, world: &World, at: DateTime<Utc>) -> anyhow:
     db::execute(&connection, &queries::INSERT_SERVICES, &[&services, &at]).await?;
     let mut ids = Vec::new();
     for series in &world.series {
-        let labels: serde_json::Map<_, _> = series.labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        let params: db::Params<'_> = &[&series.service, &series.name, &series.unit, &Json(&labels), &at];
+        let labels: serde_json::Map<_, _> = series
+            .labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        let params: db::Params<'_> = &[
+            &series.service,
+            &series.name,
+            &series.unit,
+            &Json(&labels),
+            &at,
+        ];
         let row = db::query_one(&connection, &queries::INSERT_SERIES, params).await?;
         ids.push(row.try_get("id")?);
     }

@@ -25,7 +25,9 @@ impl Progress {
     pub fn begin(&self, what: &'static str, parts: u64) -> Step {
         let Self(()) = self;
         let bar = ProgressBar::with_draw_target(Some(parts), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{prefix:20} {bar:30} {pos}/{len} {elapsed} {msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:20} {bar:30} {pos}/{len} {elapsed} {msg}")
+        {
             bar.set_style(style);
         }
         bar.set_prefix(what);

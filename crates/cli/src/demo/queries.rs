@@ -190,7 +190,8 @@ pub const FAIL_BACKUP: Statement = Statement {
 
 pub const BEGIN_PROOF: Statement = Statement {
     name: "demo.begin_proof",
-    sql: "insert into backup_proofs (id, backup_id, started_at, started_by, lease_expires_at, target)
+    sql:
+        "insert into backup_proofs (id, backup_id, started_at, started_by, lease_expires_at, target)
           values ($1, $2, $3, 'schedule: prove_backup', $4, $5)",
     params: &[
         Type::UUID,

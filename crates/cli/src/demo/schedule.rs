@@ -38,13 +38,20 @@ pub async fn lay(demo: &Demo, written: &mut Written) -> anyhow::Result<()> {
     for task in &tasks {
         rows.extend(slots(demo, task, &mut random));
     }
-    let step = demo.progress.begin("schedule", rows.len().div_ceil(AT_ONCE) as u64);
+    let step = demo
+        .progress
+        .begin("schedule", rows.len().div_ceil(AT_ONCE) as u64);
     let connection = store.pool().get().await?;
     for piece in rows.chunks(AT_ONCE) {
-        written.scheduled_runs += db::execute(&connection, &queries::INSERT_SLOTS, &[&Json(piece)]).await?;
+        written.scheduled_runs +=
+            db::execute(&connection, &queries::INSERT_SLOTS, &[&Json(piece)]).await?;
         step.done("");
     }
-    step.finish(format_args!("{} runs of {} tasks", written.scheduled_runs, tasks.len()));
+    step.finish(format_args!(
+        "{} runs of {} tasks",
+        written.scheduled_runs,
+        tasks.len()
+    ));
     Ok(())
 }
 
@@ -68,14 +75,21 @@ fn slots(demo: &Demo, task: &Task, random: &mut impl Rng) -> Vec<Value> {
 }
 
 fn run_of(task: &str, slot: DateTime<Utc>, random: &mut impl Rng) -> Value {
-    let is_nightly = matches!(task, "make_backup" | "run_retention" | "verify_metrics" | "prove_backup");
+    let is_nightly = matches!(
+        task,
+        "make_backup" | "run_retention" | "verify_metrics" | "prove_backup"
+    );
     let took = if is_nightly {
         random.random_range(9_000..95_000)
     } else {
         random.random_range(4..180)
     };
     let was_retried = is_nightly && random.random_bool(0.02);
-    let late = if was_retried { 75_000 } else { random.random_range(150..1_900) };
+    let late = if was_retried {
+        75_000
+    } else {
+        random.random_range(150..1_900)
+    };
     let started = slot + TimeDelta::milliseconds(late);
     let finished = started + TimeDelta::milliseconds(took);
     json!({
@@ -89,12 +103,20 @@ fn run_of(task: &str, slot: DateTime<Utc>, random: &mut impl Rng) -> Value {
 
 fn outcome(task: &str, random: &mut impl Rng) -> Value {
     match task {
-        "run_retention" => json!({ "archived": 1, "expired": random.random_range(0..2), "kept": 0, "removed_objects": 1 }),
+        "run_retention" => {
+            json!({ "archived": 1, "expired": random.random_range(0..2), "kept": 0, "removed_objects": 1 })
+        }
         "make_backup" => json!({ "backup": "stored, read back and copied" }),
-        "verify_metrics" => json!({ "days": 1, "compared": random.random_range(900..1_100), "waiting_days": 0 }),
+        "verify_metrics" => {
+            json!({ "days": 1, "compared": random.random_range(900..1_100), "waiting_days": 0 })
+        }
         "check_feedback_statistics" => json!({ "differences": 0 }),
-        "roll_up_metrics" => json!({ "hours": 0, "again": random.random_range(0..4), "has_more": false }),
-        "fold_feedback" => json!({ "deltas": random.random_range(0..12), "day_deltas": random.random_range(0..12) }),
+        "roll_up_metrics" => {
+            json!({ "hours": 0, "again": random.random_range(0..4), "has_more": false })
+        }
+        "fold_feedback" => {
+            json!({ "deltas": random.random_range(0..12), "day_deltas": random.random_range(0..12) })
+        }
         "make_metric_partitions" => json!({ "made": 0 }),
         "fail_silent_backfills" => json!({ "failed": [] }),
         "release_expired_holds" => json!({ "released": 0 }),

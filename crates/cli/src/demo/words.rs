@@ -10,7 +10,11 @@ pub struct Theme {
 }
 
 const fn theme(name: &'static str, liking: f64, topic: &'static str) -> Theme {
-    Theme { name, liking, topic }
+    Theme {
+        name,
+        liking,
+        topic,
+    }
 }
 
 pub const THEMES: [Theme; 14] = [
@@ -66,11 +70,44 @@ const COMPLAINT: [&str; 8] = [
 
 /// A flag: its type, and what people write beside it.
 pub const FLAGS: [(&str, u32, &[&str]); 5] = [
-    ("inaccurate", 45, &["the block height is wrong", "amount does not match the transaction", "the address belongs to somebody else", "numbers differ from my own node"]),
-    ("misleading", 28, &["headline contradicts the chart", "an internal transfer is shown as a sale", "axis is cut"]),
-    ("spam", 12, &["same alert for the third time today", "advertises a token"]),
-    ("inappropriate", 5, &["insults in the text", "names a private person"]),
-    ("other", 10, &["the link is dead", "does not load on a phone", "translation is broken"]),
+    (
+        "inaccurate",
+        45,
+        &[
+            "the block height is wrong",
+            "amount does not match the transaction",
+            "the address belongs to somebody else",
+            "numbers differ from my own node",
+        ],
+    ),
+    (
+        "misleading",
+        28,
+        &[
+            "headline contradicts the chart",
+            "an internal transfer is shown as a sale",
+            "axis is cut",
+        ],
+    ),
+    (
+        "spam",
+        12,
+        &["same alert for the third time today", "advertises a token"],
+    ),
+    (
+        "inappropriate",
+        5,
+        &["insults in the text", "names a private person"],
+    ),
+    (
+        "other",
+        10,
+        &[
+            "the link is dead",
+            "does not load on a phone",
+            "translation is broken",
+        ],
+    ),
 ];
 
 /// A comment that goes with a rating.
@@ -89,7 +126,14 @@ pub fn comment(random: &mut impl Rng, theme: &Theme, rating: i16) -> String {
         .map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c })
         .collect();
     if random.random_bool(0.2) {
-        text.push_str([" Thanks!", " Just my two sats.", " (block explorer open beside it)", " Greetings from Lisbon."][random.random_range(0..4)]);
+        text.push_str(
+            [
+                " Thanks!",
+                " Just my two sats.",
+                " (block explorer open beside it)",
+                " Greetings from Lisbon.",
+            ][random.random_range(0..4)],
+        );
     }
     text
 }
@@ -99,7 +143,9 @@ pub fn flag(random: &mut impl Rng) -> (&'static str, Option<&'static str>) {
     let mut drawn = random.random_range(0..100);
     for (name, share, reasons) in FLAGS {
         if drawn < share {
-            let reason = random.random_bool(0.7).then(|| reasons.choose(random).copied());
+            let reason = random
+                .random_bool(0.7)
+                .then(|| reasons.choose(random).copied());
             return (name, reason.flatten());
         }
         drawn -= share;

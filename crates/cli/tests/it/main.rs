@@ -18,6 +18,7 @@ mod backfill_run;
 mod backup;
 mod backup_kills;
 mod coherence;
+mod demo;
 mod feedback;
 mod hostile;
 mod kills;

@@ -50,7 +50,6 @@ pub struct World {
     /// A service that reports nothing, from and to.
     gaps: Vec<(&'static str, DateTime<Utc>, DateTime<Utc>)>,
     first: NaiveDate,
-    as_of: DateTime<Utc>,
 }
 
 /// Since when something is wrong that is still wrong.
@@ -62,11 +61,27 @@ impl World {
         let mut moment = |length: std::ops::Range<i64>| {
             let from = as_of - TimeDelta::minutes(random.random_range(1_500..days * 1_440 + 1_501));
             let service = SERVICES[random.random_range(0..SERVICES.len())];
-            (service, from, from + TimeDelta::minutes(random.random_range(length)), random.random_range(1.7..3.4))
+            (
+                service,
+                from,
+                from + TimeDelta::minutes(random.random_range(length)),
+                random.random_range(1.7..3.4),
+            )
         };
-        let incidents = (0..days / 40 + 2).map(|_| moment(25..300)).map(|(service, from, to, factor)| Incident { service, from, to, factor });
+        let incidents =
+            (0..days / 40 + 2)
+                .map(|_| moment(25..300))
+                .map(|(service, from, to, factor)| Incident {
+                    service,
+                    from,
+                    to,
+                    factor,
+                });
         let mut incidents: Vec<_> = incidents.collect();
-        let gaps = (0..days / 80 + 2).map(|_| moment(40..500)).map(|(service, from, to, _)| (service, from, to)).collect();
+        let gaps = (0..days / 80 + 2)
+            .map(|_| moment(40..500))
+            .map(|(service, from, to, _)| (service, from, to))
+            .collect();
         for (service, factor) in [("web-api", 2.3), ("insight-engine", 1.8)] {
             incidents.push(Incident {
                 service,
@@ -81,24 +96,37 @@ impl World {
             incidents,
             gaps,
             first,
-            as_of,
         }
     }
 
     /// What a series is at a time; nothing while its service reports nothing.
     pub fn sample(&mut self, series: usize, at: DateTime<Utc>) -> Option<f64> {
         let one = &self.series[series];
-        if self.gaps.iter().any(|(service, from, to)| *service == one.service && at >= *from && at < *to) {
+        if self
+            .gaps
+            .iter()
+            .any(|(service, from, to)| *service == one.service && at >= *from && at < *to)
+        {
             return None;
         }
-        let trouble = self.incidents.iter().filter(|incident| incident.service == one.service);
+        let trouble = self
+            .incidents
+            .iter()
+            .filter(|incident| incident.service == one.service);
         let trouble = trouble.map(|incident| incident.at(at)).fold(1.0, f64::max);
-        let noise: f64 = (0..3).map(|_| self.random.random_range(-1.0..1.0)).sum::<f64>() / 3.0;
+        let noise: f64 = (0..3)
+            .map(|_| self.random.random_range(-1.0..1.0))
+            .sum::<f64>()
+            / 3.0;
         let grown = (at.date_naive() - self.first).num_days() as f64 / 730.0;
         let traffic = traffic(at) * (0.75 + 0.35 * grown);
-        let spike = if self.random.random_bool(0.002) { 1.6 } else { 1.0 };
+        let spike = if self.random.random_bool(0.002) {
+            1.6
+        } else {
+            1.0
+        };
         let value = one.level * one.kind.factor(traffic, trouble, noise, spike);
-        Some(one.kind.rounded(value, (self.as_of - at).num_days()))
+        Some(one.kind.rounded(value))
     }
 }
 
@@ -117,7 +145,9 @@ impl Kind {
     fn factor(self, traffic: f64, trouble: f64, noise: f64, spike: f64) -> f64 {
         match self {
             Self::Latency => (0.7 + 0.3 * traffic) * trouble * (1.0 + 0.16 * noise) * spike,
-            Self::ErrorRate => (trouble.powi(3) * (0.6 + 0.4 * traffic) * (1.0 + 0.7 * noise)).max(0.0),
+            Self::ErrorRate => {
+                (trouble.powi(3) * (0.6 + 0.4 * traffic) * (1.0 + 0.7 * noise)).max(0.0)
+            }
             Self::Throughput => traffic / trouble.sqrt() * (1.0 + 0.08 * noise),
             Self::QueueDepth => traffic.powi(2) * trouble.powi(4) * (1.0 + 0.4 * noise) * spike,
             Self::Cpu => (0.45 + 0.55 * traffic) * trouble.sqrt() * (1.0 + 0.1 * noise),
@@ -125,7 +155,7 @@ impl Kind {
         }
     }
 
-    fn rounded(self, value: f64, _age: i64) -> f64 {
+    fn rounded(self, value: f64) -> f64 {
         match self {
             Self::QueueDepth => value.max(0.0).round(),
             Self::ErrorRate => (value.min(100.0) * 10_000.0).round() / 10_000.0,
@@ -138,8 +168,13 @@ impl Kind {
 /// How much there is to do at a time: most in the afternoon (UTC), less at weekends.
 fn traffic(at: DateTime<Utc>) -> f64 {
     let hours = f64::from(at.num_seconds_from_midnight()) / 3_600.0;
-    let day = 1.0 + 0.42 * ((hours - 9.5) / 24.0 * TAU).sin() + 0.1 * ((hours - 2.0) / 12.0 * TAU).sin();
-    let week = if at.weekday().num_days_from_monday() >= 5 { 0.72 } else { 1.0 };
+    let day =
+        1.0 + 0.42 * ((hours - 9.5) / 24.0 * TAU).sin() + 0.1 * ((hours - 2.0) / 12.0 * TAU).sin();
+    let week = if at.weekday().num_days_from_monday() >= 5 {
+        0.72
+    } else {
+        1.0
+    };
     day * week
 }
 
