@@ -19,6 +19,7 @@ mod output;
 mod retention;
 mod schedule;
 mod serve;
+mod slo;
 mod table;
 mod target;
 mod token;
@@ -80,6 +81,8 @@ enum Command {
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
+    /// Show the acceptance criteria and how they stand; exits 1 where one is missed
+    Slo(slo::Args),
     /// Show the configuration's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Backup(command) => backup::run(command, context).await,
                 Command::Restore(args) => backup::restore::run(args, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
+                Command::Slo(args) => slo::run(args, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
             }
