@@ -4,7 +4,6 @@ use std::{process::ExitCode, time::Duration};
 
 use utxoiq_store::{
     Store,
-    config::{Config, DatabaseSettings},
     slo::{self, Criterion, Report, State},
 };
 
@@ -42,7 +41,7 @@ fn known(id: &str) -> Result<String, String> {
 }
 
 pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
-    let store = Store::open(few_connections(context.config))?;
+    let store = Store::open(context.config)?;
     if !args.watch {
         return show(&store, &args).await;
     }
@@ -53,17 +52,6 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         }
     })
     .await
-}
-
-/// A command keeps one connection open and not the service's minimum.
-fn few_connections(config: Config) -> Config {
-    Config {
-        database: DatabaseSettings {
-            pool_min: 1,
-            ..config.database
-        },
-        ..config
-    }
 }
 
 async fn show(store: &Store, args: &Args) -> anyhow::Result<ExitCode> {

@@ -69,6 +69,9 @@ pub enum Meter {
     AlertReceipt,
 }
 
+/// Recorded as a time where no answer came at all: worse than any time.
+pub const UNANSWERED: u64 = i64::MAX.unsigned_abs();
+
 /// Recorded as [`Meter::ConnectRetries`] where connecting was given up before the retries that the settings allow.
 pub const GAVE_UP_EARLY: u64 = 1_000;
 

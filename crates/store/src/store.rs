@@ -186,7 +186,14 @@ impl Store {
 
     /// The criteria, and how they stand.
     pub fn slo(&self) -> Slo<'_> {
-        Slo::new(&self.pool, &self.config, &self.slo)
+        Slo::new(
+            &self.pool,
+            &self.config,
+            &self.cache,
+            &self.alerts,
+            self.backups(),
+            &self.slo,
+        )
     }
 
     /// What gathers samples into shared transactions.

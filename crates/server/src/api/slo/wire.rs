@@ -110,8 +110,8 @@ pub struct Criterion {
     window_seconds: Option<i64>,
     /// When the first evidence in the window is from.
     first_evidence_at: Option<DateTime<Utc>>,
-    /// Since when it is known to be in this state; null where it was never seen in it before.
-    since: Option<DateTime<Utc>>,
+    /// Since when it is known to be in this state; when it was judged where it was not seen in it before.
+    since: DateTime<Utc>,
     /// When it was judged.
     judged_at: DateTime<Utc>,
     /// Why it is missed, or why it cannot be judged yet and what to do for it; null where it is met.
