@@ -20,6 +20,7 @@ mod output;
 mod retention;
 mod schedule;
 mod serve;
+mod slo;
 mod table;
 mod target;
 mod token;
@@ -83,6 +84,8 @@ enum Command {
     Schedule(schedule::Command),
     /// Fill a fresh store with made-up data, so that there is something to see
     Demo(demo::Args),
+    /// Show the acceptance criteria and how they stand; exits 1 where one is missed
+    Slo(slo::Args),
     /// Show the configuration's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -147,6 +150,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Restore(args) => backup::restore::run(args, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Demo(args) => demo::run(args, context).await,
+                Command::Slo(args) => slo::run(args, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
             }

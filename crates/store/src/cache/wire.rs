@@ -67,6 +67,19 @@ const ADVANCE_HEAD: &str = "
     redis.call('SET', KEYS[1], ARGV[2])
     return 1";
 
+/// Some keys of a pattern, and how many milliseconds each has left (-1: for ever).
+const LIVES: &str = "
+    local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 200)
+    local lives = {}
+    for _, key in ipairs(found[2]) do
+        lives[#lives + 1] = key
+        lives[#lives + 1] = redis.call('PTTL', key)
+    end
+    return {found[1], lives}";
+
+/// How often it is looked for keys: a server may be full of others.
+const LIVES_ROUNDS: usize = 5;
+
 /// What a look found.
 #[derive(Debug)]
 pub(crate) enum Looked {
@@ -320,6 +333,26 @@ impl Wire {
             .arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
         let looked = self.ask(call.invoke_async(&mut connection)).await?;
         Ok(looked.unwrap_or(Looked::Nothing))
+    }
+
+    /// Some of the keys that begin with a prefix, and how many milliseconds each has left; -1: for ever.
+    pub async fn lives(&self, prefix: &str) -> Result<Vec<(String, i64)>, Dead> {
+        let script = Script::new(LIVES);
+        let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
+        for _ in 0..LIVES_ROUNDS {
+            let mut call = script.prepare_invoke();
+            call.arg(&cursor).arg(format!("{prefix}*"));
+            let lives: Option<(String, Vec<(String, i64)>)> = self.run(&call).await?;
+            let Some((next, lives)) = lives else {
+                break;
+            };
+            found.extend(lives);
+            if next == "0" || !found.is_empty() {
+                break;
+            }
+            cursor = next;
+        }
+        Ok(found)
     }
 
     /// Stores a value if the lease still holds; says whether it did.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// The rows, from bottom to top. Modules of one row do not use each other.
 const ROWS: &[&[&str]] = &[
-    &["clock", "error", "config", "tls"],
+    &["clock", "error", "config", "measure", "tls"],
     &["db"],
     &["cache", "cold", "alert", "schedule", "audit", "token"],
     &["limit", "backfill", "feedback", "metrics"],
