@@ -12,7 +12,7 @@
 //! [`db`] has the pool and the migrations, [`token`] the service tokens, [`schedule`] the durable schedule,
 //! [`limit`] the callers' rate limits, [`backfill`], [`feedback`] and [`metrics`] the slices, [`cold`] what is in object storage, [`retention`] what goes there
 //! and when, [`audit`] the log of it, [`backup`] what is made each night, [`alert`] how people hear of what is wrong. A module
-//! uses only modules of an earlier row, from bottom to top: clock, error, config, tls → db → cache, cold, alert, schedule,
+//! uses only modules of an earlier row, from bottom to top: clock, error, config, tls, trace → db → cache, cold, alert, schedule,
 //! audit, token → limit and the slices → backup → retention → store → worker; a test reads the `use` lines.
 
 pub mod alert;
@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod store;
 pub mod tls;
 pub mod token;
+pub mod trace;
 pub mod worker;
 
 pub use error::{Error, Kind, Result};

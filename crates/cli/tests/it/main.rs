@@ -27,4 +27,5 @@ mod metrics_kills;
 mod retention_kills;
 mod schemathesis;
 mod support;
+mod traces;
 mod transport;
