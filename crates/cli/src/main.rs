@@ -24,6 +24,7 @@ mod slo;
 mod table;
 mod target;
 mod token;
+mod traces;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -128,12 +129,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let config = loader.env(variables())?.finish()?;
     let serves = matches!(cli.command, Command::Serve(_));
-    log::start(&config.log, serves)?;
+    let traces = traces::asked();
+    log::start(
+        &config.log,
+        serves,
+        traces.as_ref().ok().and_then(Option::as_ref),
+    )?;
+    let traces = traces.unwrap_or_else(|error| {
+        tracing::warn!("{error:#}");
+        None
+    });
     let context = Context { config };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(async {
+        .block_on(traces::around(traces, serves, async {
             match cli.command {
                 Command::Serve(args) => serve::run(args, context).await,
                 Command::Init(args) => init::run(args, context).await,
@@ -154,5 +164,5 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
             }
-        })
+        }))
 }

@@ -28,4 +28,5 @@ mod metrics_kills;
 mod retention_kills;
 mod schemathesis;
 mod support;
+mod traces;
 mod transport;

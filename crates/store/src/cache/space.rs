@@ -14,6 +14,7 @@ use futures_util::future::{FutureExt as _, Shared as SharedFuture};
 use moka::sync::Cache as Local;
 use rand::RngExt as _;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::{
     Cached, Key, Shared,
@@ -27,6 +28,7 @@ use super::{
 use crate::{
     db::TransactionId,
     error::{Error, Result},
+    trace,
 };
 
 /// In how many parts the keys are divided for noticing changes: one change refuses what is under way for its part.
@@ -319,12 +321,13 @@ impl<K: Key> Inner<K> {
             key: key.clone(),
             id,
         };
-        tokio::spawn(async move {
+        let finding = async move {
             let found = landing.inner.find(&landing.key, ticket).await;
             // Before the answer: who comes after it finds the value, or begins a read of its own.
             drop(landing);
             let _ = sender.send(found);
-        });
+        };
+        tokio::spawn(finding.instrument(trace::current()));
         answer
     }
 

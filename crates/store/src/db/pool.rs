@@ -38,6 +38,7 @@ use crate::{
     config::DatabaseSettings,
     error::{Error, Kind, Result},
     measure::{Meter, Meters, UNANSWERED},
+    trace,
 };
 
 /// A connection out of the pool; dropping it gives it back.
@@ -147,6 +148,10 @@ impl Pool {
     /// Fails as `pool_exhausted` when none came free in time and as `database_unavailable` when none could be made.
     /// The time covers waiting and all attempts to connect.
     pub async fn get(&self) -> Result<Connection> {
+        trace::within(trace::step("pool.acquire"), self.acquire()).await
+    }
+
+    async fn acquire(&self) -> Result<Connection> {
         let timeouts = Timeouts {
             wait: Some(self.limits.acquire_timeout),
             create: None,
