@@ -350,7 +350,7 @@ impl Wire {
         for _ in 0..LIVES_ROUNDS {
             let mut call = script.prepare_invoke();
             call.arg(&cursor).arg(format!("{prefix}*"));
-            let lives: Option<(String, Vec<(String, i64)>)> = self.run(&call).await?;
+            let lives: Option<(String, Vec<(String, i64)>)> = self.run("lives", &call).await?;
             let Some((next, lives)) = lives else {
                 break;
             };

@@ -31,10 +31,7 @@ use super::{
     page::{self, Position},
     queries,
 };
-use crate::{
-    db,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// By which score insights are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,21 +133,21 @@ impl Feedback<'_> {
             Ranking::BayesianMean => &queries::TOP_BY_BAYESIAN_MEAN,
             Ranking::LowerBound => &queries::TOP_BY_LOWER_BOUND,
         };
-        let client = self.pool.get().await?;
-        let rows = db::query(
-            &client,
-            statement,
-            &[
-                &self.settings.prior_mean,
-                &self.settings.prior_ratings,
-                &min_ratings,
-                &below,
-                &after,
-                &limit,
-                &offset,
-            ],
-        )
-        .await?;
+        let rows = self
+            .reads
+            .query(
+                statement,
+                &[
+                    &self.settings.prior_mean,
+                    &self.settings.prior_ratings,
+                    &min_ratings,
+                    &below,
+                    &after,
+                    &limit,
+                    &offset,
+                ],
+            )
+            .await?;
         let mut insights = rows
             .iter()
             .map(Ranked::from_row)
