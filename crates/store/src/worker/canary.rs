@@ -141,18 +141,6 @@ impl Trial<'_> {
         }
         value
     }
-
-    /// The same of several criteria that one thing shows.
-    pub fn also(&mut self, criterion: &'static str) {
-        if let Some(last) = self.steps.last() {
-            let criterion = criterion.to_owned();
-            let step = Step {
-                criterion,
-                ..last.clone()
-            };
-            self.steps.push(step);
-        }
-    }
 }
 
 /// Tries the capabilities, and records what came of it. Where `database.drill_url` is not set, only what needs no database.
