@@ -8,6 +8,7 @@ mod backfill;
 mod backup;
 mod client;
 mod config;
+mod demo;
 mod feedback;
 mod init;
 mod log;
@@ -19,9 +20,11 @@ mod output;
 mod retention;
 mod schedule;
 mod serve;
+mod slo;
 mod table;
 mod target;
 mod token;
+mod traces;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -80,6 +83,10 @@ enum Command {
     /// Show and run scheduled tasks
     #[command(subcommand)]
     Schedule(schedule::Command),
+    /// Fill a fresh store with made-up data, so that there is something to see
+    Demo(demo::Args),
+    /// Show the acceptance criteria and how they stand; exits 1 where one is missed
+    Slo(slo::Args),
     /// Show the configuration's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -122,12 +129,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let config = loader.env(variables())?.finish()?;
     let serves = matches!(cli.command, Command::Serve(_));
-    log::start(&config.log, serves)?;
+    let traces = traces::asked();
+    log::start(
+        &config.log,
+        serves,
+        traces.as_ref().ok().and_then(Option::as_ref),
+    )?;
+    let traces = traces.unwrap_or_else(|error| {
+        tracing::warn!("{error:#}");
+        None
+    });
     let context = Context { config };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(async {
+        .block_on(traces::around(traces, serves, async {
             match cli.command {
                 Command::Serve(args) => serve::run(args, context).await,
                 Command::Init(args) => init::run(args, context).await,
@@ -143,8 +159,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Backup(command) => backup::run(command, context).await,
                 Command::Restore(args) => backup::restore::run(args, context).await,
                 Command::Schedule(command) => schedule::run(command, context).await,
+                Command::Demo(args) => demo::run(args, context).await,
+                Command::Slo(args) => slo::run(args, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
             }
-        })
+        }))
 }

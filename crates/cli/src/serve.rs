@@ -57,6 +57,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let state = AppState::new(store.clone(), scheduler.clone())?;
     let (stop, stopping) = watch::channel(false);
     let pool_log = tokio::spawn(log_pool(store.clone()));
+    let criteria = tokio::spawn(worker::criteria::keep_forever(store.clone()));
     let copies = tokio::spawn(worker::copies::purge_forever(store.clone()));
     let watch = tokio::spawn(worker::watch::watch_forever(store.clone()));
     let schedule = store.config().schedule.enabled.then(|| {
@@ -89,6 +90,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         }
     }
     pool_log.abort();
+    criteria.abort();
     copies.abort();
     watch.abort();
     store.pool().close();
@@ -149,7 +151,7 @@ async fn log_pool(store: Store) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        store.pool().snapshot(store.now()).log();
+        store.pool().log(store.now());
     }
 }
 

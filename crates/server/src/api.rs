@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod pool;
 pub mod retention;
 pub mod schedule;
+pub mod slo;
 pub mod whoami;
 
 use axum::{
@@ -33,6 +34,7 @@ pub fn routes() -> Vec<Routes> {
         retention::routes(),
         archives::routes(),
         schedule::routes(),
+        slo::routes(),
         whoami::routes(),
         health::routes(),
         crate::metrics::routes(),

@@ -30,6 +30,7 @@ pub mod openapi;
 mod pieces;
 pub mod rate_limit;
 pub mod routes;
+mod trace;
 pub mod version;
 
 use std::{ops::Deref, sync::Arc, time::Duration};

@@ -37,6 +37,7 @@ use utxoiq_store::{
     limit::Attempts,
     metrics::IntakeSnapshot,
     token::Scope,
+    trace::{EXPORTED, Exported, Fate},
 };
 
 use crate::{
@@ -224,6 +225,7 @@ impl Collector for StoreFigures {
         gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
         intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
+        spans(&mut encoder)?;
         limits::encode(&mut encoder, &self.0.limiter().figures(), self.1.refused())?;
         pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
     }
@@ -358,6 +360,27 @@ fn intake(encoder: &mut DescriptorEncoder<'_>, intake: &IntakeSnapshot) -> Resul
     for (reason, count) in intake.rejected_total {
         let labels = [("reason", reason.as_str())];
         ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// What became of the spans of traces; all 0 where none are exported.
+fn spans(encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    counter(
+        encoder,
+        "spans_exported",
+        "Spans that the collector of traces took",
+        EXPORTED.count(Fate::Sent),
+    )?;
+    let mut family = encoder.encode_descriptor(
+        "spans_dropped",
+        "Spans that were lost",
+        None,
+        MetricType::Counter,
+    )?;
+    for (fate, reason) in Exported::LOSSES {
+        let labels = [("reason", reason)];
+        ConstCounter::new(EXPORTED.count(fate)).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

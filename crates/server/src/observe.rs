@@ -27,6 +27,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
     metrics::MethodFigures,
     rate_limit::Standing,
     routes::Access,
+    trace,
 };
 
 /// The header that carries a request's id, both ways.
@@ -63,6 +65,7 @@ pub fn with_request_id<R>(read: impl FnOnce(&str) -> R) -> Option<R> {
 pub(crate) fn for_this_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
     // Now: where the work begins, it is not known any more.
     let id = CURRENT.try_with(HeaderValue::clone).ok();
+    let work = work.instrument(utxoiq_store::trace::current());
     async move {
         match id {
             Some(id) => CURRENT.scope(id, work).await,
@@ -126,6 +129,7 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
         Box::pin(async move {
             let now = gate.state.store.now();
             let id = request_id(&request, now);
+            let span = trace::of_request(&request, id.to_str().unwrap_or_default());
             let under_way = UnderWay::begin(&gate, &request);
             let is_one_too_many = under_way.is_one_too_many();
             let mut standing = None;
@@ -156,7 +160,9 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
                 under_way.end(response.status());
                 response
             };
+            let answering = answering.instrument(span.clone());
             let mut response = CURRENT.scope(id.clone(), answering).await;
+            trace::answered(&span, response.status());
             finish_headers(&mut response, id, gate.is_tls, standing.as_deref());
             response
         })

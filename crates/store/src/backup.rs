@@ -46,7 +46,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-pub use drill::{Outcome, Proof};
+pub use drill::{Outcome, Proof, Scratch, drop_left, left_behind};
 pub use facts::History;
 pub use inventory::{Fault, Inventory};
 pub use keys::KeyPair;

@@ -96,6 +96,15 @@ pub enum CacheState {
     Down,
 }
 
+/// A value that lies in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Of which kind.
+    pub kind: Kind,
+    /// How long it has left; `None`: for ever.
+    pub left: Option<Duration>,
+}
+
 /// What is cached: every kind of value, with its name in keys and metrics and its TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -422,6 +431,27 @@ impl Cache {
             .into_iter()
             .map(|kind| counters[kind as usize].read(kind))
             .collect()
+    }
+
+    /// How long some values that lie in Redis have left there; none while it is not used.
+    pub async fn lives(&self) -> Result<Vec<Life>> {
+        let Some(attached) = self.0.attached(time::millis()) else {
+            return Ok(Vec::new());
+        };
+        let prefix = format!("{}:v:", attached.prefix);
+        let found = attached
+            .wire
+            .lives(&prefix)
+            .await
+            .map_err(|_| Error::unavailable("redis_away", "Redis does not answer"))?;
+        let lives = found.into_iter().filter_map(|(key, left)| {
+            let kind = key.strip_prefix(&prefix)?.split(':').next()?.to_owned();
+            Some(Life {
+                kind: Kind::ALL.into_iter().find(|one| one.as_str() == kind)?,
+                left: u64::try_from(left).ok().map(Duration::from_millis),
+            })
+        });
+        Ok(lives.collect())
     }
 
     /// Deletes from the outbox what every process had `cache.outbox_seconds` to read; gives how many rows went.

@@ -31,7 +31,10 @@ pub use pool::{Connection, Pool};
 pub use snapshot::{Snapshot, TransactionId};
 pub(crate) use tls::variables as tls_variables;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    trace,
+};
 
 /// One SQL statement with the types it takes and gives.
 #[derive(Debug)]
@@ -49,16 +52,27 @@ pub struct Statement {
 /// Bound values.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// Work that is one statement, in a span that has the statement's name.
+pub(crate) fn traced<T>(
+    statement: &Statement,
+    work: impl Future<Output = Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    trace::within(trace::statement(statement.name), work)
+}
+
 /// Runs a statement and returns all rows.
 pub async fn query(
     client: &impl GenericClient,
     statement: &Statement,
     params: Params<'_>,
 ) -> Result<Vec<Row>> {
-    let prepared = client
-        .prepare_typed_cached(statement.sql, statement.params)
-        .await?;
-    Ok(client.query(&prepared, params).await?)
+    traced(statement, async {
+        let prepared = client
+            .prepare_typed_cached(statement.sql, statement.params)
+            .await?;
+        Ok(client.query(&prepared, params).await?)
+    })
+    .await
 }
 
 /// As [`query`], planned for these very values, so that only the partitions that they are about are locked and read: the
@@ -68,19 +82,22 @@ pub async fn query_pruned(
     statement: &Statement,
     params: Params<'_>,
 ) -> Result<Vec<Row>> {
-    let prepared = connection
-        .prepare_typed_cached(statement.sql, statement.params)
-        .await?;
-    let (begun, rows, ended) = tokio::join!(
-        biased;
-        connection.batch_execute("begin read only; set local plan_cache_mode = force_custom_plan"),
-        connection.query(&prepared, params),
-        connection.batch_execute("commit"),
-    );
-    begun?;
-    let rows = rows?;
-    ended?;
-    Ok(rows)
+    traced(statement, async {
+        let prepared = connection
+            .prepare_typed_cached(statement.sql, statement.params)
+            .await?;
+        let (begun, rows, ended) = tokio::join!(
+            biased;
+            connection.batch_execute("begin read only; set local plan_cache_mode = force_custom_plan"),
+            connection.query(&prepared, params),
+            connection.batch_execute("commit"),
+        );
+        begun?;
+        let rows = rows?;
+        ended?;
+        Ok(rows)
+    })
+    .await
 }
 
 /// Runs a statement that gives at most one row.
@@ -89,10 +106,13 @@ pub async fn query_opt(
     statement: &Statement,
     params: Params<'_>,
 ) -> Result<Option<Row>> {
-    let prepared = client
-        .prepare_typed_cached(statement.sql, statement.params)
-        .await?;
-    Ok(client.query_opt(&prepared, params).await?)
+    traced(statement, async {
+        let prepared = client
+            .prepare_typed_cached(statement.sql, statement.params)
+            .await?;
+        Ok(client.query_opt(&prepared, params).await?)
+    })
+    .await
 }
 
 /// Runs a statement that gives exactly one row.
@@ -112,8 +132,11 @@ pub async fn execute(
     statement: &Statement,
     params: Params<'_>,
 ) -> Result<u64> {
-    let prepared = client
-        .prepare_typed_cached(statement.sql, statement.params)
-        .await?;
-    Ok(client.execute(&prepared, params).await?)
+    traced(statement, async {
+        let prepared = client
+            .prepare_typed_cached(statement.sql, statement.params)
+            .await?;
+        Ok(client.execute(&prepared, params).await?)
+    })
+    .await
 }

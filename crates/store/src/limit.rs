@@ -274,7 +274,7 @@ impl Shared {
             take,
             question.owed,
         );
-        let Some(answer) = wire.run(&call).await.ok()? else {
+        let Some(answer) = wire.run("limit", &call).await.ok()? else {
             if !self.is_told.swap(true, Relaxed) {
                 tracing::warn!(
                     "Redis refuses to count requests, so this process counts alone: it needs memory, and an account that may do @read @write @scripting and time on utxoiq:*"

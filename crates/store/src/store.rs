@@ -23,6 +23,7 @@ use crate::{
     limit::Limiter,
     metrics::{Intake, MetricCaches, Metrics},
     retention::Retention,
+    slo::{self, Slo},
     token::{Granted, Tokens},
 };
 
@@ -42,6 +43,7 @@ pub struct Store {
     alerts: Alerts,
     retention_pool: Option<Pool>,
     granted: Arc<Granted>,
+    slo: Arc<slo::Shared>,
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
 }
@@ -70,6 +72,7 @@ impl Store {
             alerts: Alerts::open(&config)?,
             retention_pool: retention_pool(&config)?,
             granted: Arc::new(Granted::new(&config.oidc)?),
+            slo: Arc::default(),
             pool,
             cache,
             feedback_writer,
@@ -179,6 +182,18 @@ impl Store {
     pub fn with_backup_stores(mut self, stores: BackupStores) -> Self {
         self.backup_stores = stores;
         self
+    }
+
+    /// The criteria, and how they stand.
+    pub fn slo(&self) -> Slo<'_> {
+        Slo::new(
+            &self.pool,
+            &self.config,
+            &self.cache,
+            &self.alerts,
+            self.backups(),
+            &self.slo,
+        )
     }
 
     /// What gathers samples into shared transactions.

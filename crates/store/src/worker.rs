@@ -5,7 +5,9 @@
 //! not there to be done again.
 
 mod backup;
+mod canary;
 pub mod copies;
+pub mod criteria;
 mod metrics;
 mod retention;
 pub mod watch;
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use self::{
     backup::{can_prove, make_backup, prove_backup},
+    criteria::check_criteria,
     metrics::{make_metric_partitions, prune_metric_requests, roll_up_metrics, verify_metrics},
     retention::{end_expired_tokens, release_expired_holds, run_retention},
 };
@@ -38,6 +41,7 @@ pub fn tasks(store: &Store) -> Vec<Task> {
         release_expired_holds(store.clone()),
         end_expired_tokens(store.clone()),
         prune_alerts(store.clone()),
+        check_criteria(store.clone()),
     ];
     // What this process is not set up for another one may do; that nobody is, the watch tells.
     if store.backups().is_configured() {

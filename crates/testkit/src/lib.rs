@@ -21,6 +21,7 @@
 )]
 
 pub mod authority;
+pub mod collector;
 pub mod faulty_store;
 pub mod gcs;
 pub mod identity;

@@ -35,8 +35,21 @@ impl Service {
         Self::start_on(PgOptions::default(), settings).await
     }
 
+    /// The same with these variables as they are, too.
+    pub async fn start_in(variables: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
+        Self::start_of(PgOptions::default(), variables, settings).await
+    }
+
     /// The same on a cluster with these options.
     pub async fn start_on(options: PgOptions, settings: &[(&str, &str)]) -> Self {
+        Self::start_of(options, &[], settings).await
+    }
+
+    async fn start_of(
+        options: PgOptions,
+        variables: &[(&str, &str)],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let cluster = PgCluster::start(options).await;
         let mut service = Self {
             cluster,
@@ -47,6 +60,11 @@ impl Service {
             settings: settings
                 .iter()
                 .map(|(key, value)| (format!("UTXOIQ_STORE_{key}"), (*value).to_owned()))
+                .chain(
+                    variables
+                        .iter()
+                        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+                )
                 .collect(),
         };
         service.ok(&["init"]).await;
@@ -183,6 +201,18 @@ impl Service {
             .await;
         listening.unwrap_or_else(|output| panic!("the server does not start: {output}"));
         self.server = Some(server);
+    }
+
+    /// Tells the server to stop, and waits until it has.
+    pub async fn stop_server(&mut self) {
+        let server = self.server.take().unwrap();
+        server.terminate();
+        let stopped = server.wait(PATIENCE).await;
+        assert!(
+            stopped.is_some(),
+            "the server does not stop: {}",
+            server.output()
+        );
     }
 
     /// Waits until the service says that it is ready.

@@ -16,6 +16,7 @@ use crate::{
     clock,
     db::{self, Pool},
     error::Result,
+    measure::Meter,
 };
 
 /// How many notices one claim gives for each receiver, as the statement has it.
@@ -29,6 +30,12 @@ struct Outcome {
     due: Due,
     /// Why not.
     error: Option<String>,
+}
+
+/// Whether somebody hears of it for the first time by this receiver. The log is no receiver: nobody is woken by it.
+fn is_first_receipt(due: &Due) -> bool {
+    let progress = &due.progress;
+    progress.what == What::Firing && progress.deliveries == 0 && progress.sink != "log"
 }
 
 impl Alerts {
@@ -200,6 +207,11 @@ impl Alerts {
             let again = sink
                 .and_then(|sink| sink.refresh())
                 .unwrap_or(self.0.repeat);
+            if let Some(pool) = pool.filter(|_| is_first_receipt(&due)) {
+                let waited = (now - due.alert.opened_at).num_seconds().max(0);
+                let meters = pool.meters();
+                meters.record(Meter::AlertReceipt, waited.unsigned_abs());
+            }
             progress.succeeded(now, (progress.what == What::Firing).then_some(again));
         }
         let recorded = match pool {

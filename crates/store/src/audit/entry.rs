@@ -86,6 +86,8 @@ actions! {
     RunBegin = "run_begin",
     /// A run of the policies ended.
     RunEnd = "run_end",
+    /// Made-up data was written, for a demonstration.
+    Demo = "demo",
 }
 
 impl fmt::Display for Action {

@@ -12,6 +12,7 @@ use crate::{
     cache::{Cache, Cached, Key, Kind, Loaded, Space, Stale},
     db::{self, Pool, Snapshot},
     error::{Error, Result},
+    measure::Meter,
 };
 
 /// How many of the newest jobs are kept for each type; more, or others, are read from the database.
@@ -89,11 +90,14 @@ impl JobCaches {
         Self {
             jobs: cache.space(Arc::new(move |keys| {
                 let pool = for_jobs.clone();
-                Box::pin(async move { load_jobs(&pool, keys).await })
+                Box::pin(async move { pool.measured(Meter::JobRead, load_jobs(&pool, keys)).await })
             })),
             latest: cache.space(Arc::new(move |keys| {
                 let pool = for_latest.clone();
-                Box::pin(async move { load_latest(&pool, keys).await })
+                Box::pin(async move {
+                    pool.measured(Meter::JobRead, load_latest(&pool, keys))
+                        .await
+                })
             })),
         }
     }

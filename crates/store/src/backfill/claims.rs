@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock, db,
     error::{Error, Result},
+    measure::Meter,
 };
 
 impl Backfill<'_> {
@@ -107,6 +108,16 @@ impl Backfill<'_> {
     ///
     /// Fails as `stale_lease` when the claim is not the worker's any more, and as `outside_claim`.
     pub async fn record(
+        &self,
+        key: ClaimKey,
+        blocks: BlockRange,
+        now: DateTime<Utc>,
+    ) -> Result<Heard> {
+        let recording = self.record_unmeasured(key, blocks, now);
+        self.pool.measured(Meter::ProgressWrite, recording).await
+    }
+
+    async fn record_unmeasured(
         &self,
         key: ClaimKey,
         blocks: BlockRange,

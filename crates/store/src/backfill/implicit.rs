@@ -12,6 +12,7 @@ use super::{
 use crate::{
     db,
     error::{Error, Kind, Result},
+    measure::Meter,
 };
 
 /// The type of the jobs that the reporter script starts.
@@ -53,6 +54,16 @@ impl Backfill<'_> {
     /// Fails as `leased` while a worker with a lease is at the job, as `job_final` or `not_running` where the job has
     /// ended, and as `block_outside_job`.
     pub async fn report(&self, id: Uuid, progress: &Progress, now: DateTime<Utc>) -> Result<Job> {
+        let reporting = self.report_unmeasured(id, progress, now);
+        self.pool.measured(Meter::ProgressWrite, reporting).await
+    }
+
+    async fn report_unmeasured(
+        &self,
+        id: Uuid,
+        progress: &Progress,
+        now: DateTime<Utc>,
+    ) -> Result<Job> {
         let _noting = self.noting(Some(id));
         let goes_on = progress
             .status

@@ -8,7 +8,7 @@ use super::{
     Attempt, Backfill, BlockRange, Checkpoint, ChunkError, Details, Gap, Job, JobFilter, Status,
     not_found, queries,
 };
-use crate::{db, error::Result};
+use crate::{db, error::Result, measure::Meter};
 
 impl Backfill<'_> {
     /// One job as it stands.
@@ -27,6 +27,11 @@ impl Backfill<'_> {
 
     /// Jobs, newest start first.
     pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>> {
+        let listing = self.list_unmeasured(filter);
+        self.pool.measured(Meter::JobRead, listing).await
+    }
+
+    async fn list_unmeasured(&self, filter: &JobFilter) -> Result<Vec<Job>> {
         let client = self.pool.get().await?;
         let (limit, offset) = (&filter.limit, &filter.offset);
         let status = filter.status.map(Status::shown);

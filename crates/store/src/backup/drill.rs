@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use self::scratch::Scratch;
+pub use self::scratch::{Scratch, drop_left, left_behind};
 use super::{
     Backup, Backups, Progress,
     connection::Target,

@@ -5,10 +5,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use tracing::Span;
+
+use crate::trace;
+
 /// What is being done, and how much of it was. All of it may be read at any time.
 #[derive(Debug, Default)]
 pub struct Progress {
     step: Mutex<&'static str>,
+    /// The step's span, which ends with the step.
+    span: Mutex<Option<Span>>,
     done: AtomicU64,
     total: AtomicU64,
     compared: AtomicU64,
@@ -18,6 +24,7 @@ impl Progress {
     /// Begins a step of so many pieces of work; 0 where nobody knows.
     pub(super) fn begin(&self, step: &'static str, total: u64) {
         *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        *self.span.lock().unwrap_or_else(PoisonError::into_inner) = Some(trace::step(step));
         self.done.store(0, Relaxed);
         self.total.store(total, Relaxed);
         tracing::debug!(step, total, "a backup or restore goes on");

@@ -10,11 +10,13 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::figures::{Counters, count};
 use crate::{
     db::Snapshot,
     error::{Error, Result},
+    trace,
 };
 
 /// How many queries of one kind run at once.
@@ -46,8 +48,11 @@ pub(super) struct Batcher<K, V> {
     waiting: Arc<Mutex<Waiting<K, V>>>,
 }
 
+/// A key, whom to tell, and what is being done where it was asked for.
+type Asked<K, V> = (K, (oneshot::Sender<Answer<V>>, Span));
+
 struct Waiting<K, V> {
-    keys: VecDeque<(K, oneshot::Sender<Answer<V>>)>,
+    keys: VecDeque<Asked<K, V>>,
     lanes: usize,
 }
 
@@ -75,7 +80,7 @@ impl<K: Clone + Send + Sync + 'static, V: Send + Sync + 'static> Batcher<K, V> {
                     "too many reads are waiting for the database; send the request again later",
                 )));
             }
-            waiting.keys.push_back((key, sender));
+            waiting.keys.push_back((key, (sender, trace::current())));
             if waiting.lanes < LANES {
                 waiting.lanes += 1;
                 tokio::spawn(lane(
@@ -109,7 +114,7 @@ struct Open<K, V> {
 impl<K, V> Open<K, V> {
     /// The next keys. Without any the lane is closed, under the lock under which keys are added: a key that comes later
     /// opens another.
-    fn take(&mut self, max: usize) -> Option<Vec<(K, oneshot::Sender<Answer<V>>)>> {
+    fn take(&mut self, max: usize) -> Option<Vec<Asked<K, V>>> {
         let mut waiting = lock(&self.waiting);
         let count = waiting.keys.len().min(max);
         if count > 0 {
@@ -139,10 +144,15 @@ async fn lane<K: Clone, V>(
     counters: Arc<Counters>,
 ) {
     while let Some(batch) = open.take(max_keys) {
-        let (keys, senders): (Vec<K>, Vec<_>) = batch.into_iter().unzip();
+        let (keys, told): (Vec<K>, Vec<_>) = batch.into_iter().unzip();
+        let span = trace::batch("cache.load", keys.len(), told.iter().map(|(_, span)| span));
+        let senders = told
+            .into_iter()
+            .map(|(sender, _)| sender)
+            .collect::<Vec<_>>();
         count(&counters.loads);
         let expected = keys.len();
-        match load(keys).await {
+        match load(keys).instrument(span).await {
             Ok(loaded) if loaded.values.len() == expected => {
                 for (sender, value) in senders.into_iter().zip(loaded.values) {
                     // Whoever does not wait any more does not need it.

@@ -7,13 +7,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::{FutureExt as _, Shared as SharedFuture};
 use moka::sync::Cache as Local;
 use rand::RngExt as _;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::{
     Cached, Key, Shared,
@@ -27,6 +28,7 @@ use super::{
 use crate::{
     db::TransactionId,
     error::{Error, Result},
+    trace,
 };
 
 /// In how many parts the keys are divided for noticing changes: one change refuses what is under way for its part.
@@ -160,7 +162,19 @@ impl<K: Key> Space<K> {
             return inner.read(key).await.map_err(Error::shared);
         }
         // In a box, so that the way of what is there already, nearly everything, is not as wide as this one.
-        Box::pin(self.fetch(key, seen)).await
+        Box::pin(self.fetch_measured(key, seen)).await
+    }
+
+    async fn fetch_measured(
+        &self,
+        key: &K,
+        seen: Option<TransactionId>,
+    ) -> Result<Arc<Cached<K::Value>>> {
+        let began = Instant::now();
+        let fetched = self.fetch(key, seen).await;
+        let took = fetched.is_ok().then(|| began.elapsed());
+        self.0.counters.observe_read(took);
+        fetched
     }
 
     /// The value of a key, from Redis or the database.
@@ -307,20 +321,22 @@ impl<K: Key> Inner<K> {
             key: key.clone(),
             id,
         };
-        tokio::spawn(async move {
+        let finding = async move {
             let found = landing.inner.find(&landing.key, ticket).await;
             // Before the answer: who comes after it finds the value, or begins a read of its own.
             drop(landing);
             let _ = sender.send(found);
-        });
+        };
+        tokio::spawn(finding.instrument(trace::current()));
         answer
     }
 
     /// The value from Redis, or else from the database.
     async fn find(&self, key: &K, ticket: Ticket) -> Answer<K::Value> {
         let Some(wire) = self.usable_wire(key) else {
-            return self.load(key, ticket).await;
+            return self.load_unasked(key, ticket).await;
         };
+        count(&self.counters.asked_redis);
         let names = Names::of(&wire.prefix, key);
         let token = format!("{:032x}", rand::rng().random::<u128>());
         let lease = match wire.wire.look(&names.value, &names.lease, &token).await {
@@ -345,6 +361,19 @@ impl<K: Key> Inner<K> {
             self.fill(wire, names, token, bytes);
         }
         Ok(loaded)
+    }
+
+    /// The value from the database, where Redis is not to be asked first: it is away, or does not know yet what was written here.
+    async fn load_unasked(&self, key: &K, ticket: Ticket) -> Answer<K::Value> {
+        let is_away = self.shared.has_redis && self.shared.attached(time::millis()).is_none();
+        let loaded = self.load(key, ticket).await;
+        if is_away {
+            count(&self.counters.without_redis);
+            if loaded.is_err() {
+                count(&self.counters.without_redis_failed);
+            }
+        }
+        loaded
     }
 
     /// A value found in Redis, if it is one, and nothing changed meanwhile: it may have been read before Redis heard.

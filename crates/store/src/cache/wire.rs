@@ -22,11 +22,13 @@ use redis::{
     IntoConnectionInfo, ProtocolVersion, RedisResult, Script, ScriptInvocation, TlsCertificates,
     aio::MultiplexedConnection,
 };
+use tracing::Instrument as _;
 
 use crate::{
     config::{RedisSettings, is_loopback},
     error::{Error, Result},
     tls::{is_first_of, use_ring},
+    trace,
 };
 
 /// How long making a connection may take. Its questions are bound by the response timeout: a server that is too slow for
@@ -66,6 +68,19 @@ const ADVANCE_HEAD: &str = "
     if type(head) ~= 'string' or string.sub(head, 1, #ARGV[1] + 1) ~= ARGV[1] .. '|' then return 0 end
     redis.call('SET', KEYS[1], ARGV[2])
     return 1";
+
+/// Some keys of a pattern, and how many milliseconds each has left (-1: for ever).
+const LIVES: &str = "
+    local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 200)
+    local lives = {}
+    for _, key in ipairs(found[2]) do
+        lives[#lives + 1] = key
+        lives[#lives + 1] = redis.call('PTTL', key)
+    end
+    return {found[1], lives}";
+
+/// How often it is looked for keys: a server may be full of others.
+const LIVES_ROUNDS: usize = 5;
 
 /// What a look found.
 #[derive(Debug)]
@@ -272,15 +287,19 @@ impl Wire {
     /// answer: `None`.
     async fn ask<T>(
         &self,
+        command: &'static str,
         question: impl Future<Output = RedisResult<T>>,
     ) -> Result<Option<T>, Dead> {
         if !self.is_alive() {
             return Err(Dead);
         }
-        let why = match tokio::time::timeout(self.timeout, question).await {
+        let span = trace::redis(command);
+        let answering = tokio::time::timeout(self.timeout, question);
+        let why = match answering.instrument(span.clone()).await {
             Ok(Ok(answer)) => return Ok(Some(answer)),
             Ok(Err(error)) if is_an_answer(&error) => {
                 tracing::debug!(%error, "Redis refused a command");
+                trace::failed(&span, "refused");
                 return Ok(None);
             }
             Ok(Err(error)) => {
@@ -290,6 +309,7 @@ impl Wire {
             }
             Err(_) => "no answer in time".to_owned(),
         };
+        trace::failed(&span, "dead");
         self.cause.get_or_init(|| why);
         self.declare_dead();
         Err(Dead)
@@ -298,17 +318,18 @@ impl Wire {
     /// Runs a script; `None` where the server refused it.
     pub async fn run<T: FromRedisValue>(
         &self,
+        name: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<Option<T>, Dead> {
         let mut connection = self.connection.clone();
-        self.ask(call.invoke_async(&mut connection)).await
+        self.ask(name, call.invoke_async(&mut connection)).await
     }
 
     /// Asks whether it is there.
     pub async fn ping(&self) -> Result<(), Dead> {
         let mut connection = self.connection.clone();
         let pong = async { redis::cmd("PING").exec_async(&mut connection).await };
-        self.ask(pong).await.map(|_| ())
+        self.ask("PING", pong).await.map(|_| ())
     }
 
     /// Reads a value, or leaves a lease.
@@ -318,8 +339,28 @@ impl Wire {
         call.key(lease)
             .arg(token)
             .arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
-        let looked = self.ask(call.invoke_async(&mut connection)).await?;
+        let looked = self.ask("look", call.invoke_async(&mut connection)).await?;
         Ok(looked.unwrap_or(Looked::Nothing))
+    }
+
+    /// Some of the keys that begin with a prefix, and how many milliseconds each has left; -1: for ever.
+    pub async fn lives(&self, prefix: &str) -> Result<Vec<(String, i64)>, Dead> {
+        let script = Script::new(LIVES);
+        let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
+        for _ in 0..LIVES_ROUNDS {
+            let mut call = script.prepare_invoke();
+            call.arg(&cursor).arg(format!("{prefix}*"));
+            let lives: Option<(String, Vec<(String, i64)>)> = self.run("lives", &call).await?;
+            let Some((next, lives)) = lives else {
+                break;
+            };
+            found.extend(lives);
+            if next == "0" || !found.is_empty() {
+                break;
+            }
+            cursor = next;
+        }
+        Ok(found)
     }
 
     /// Stores a value if the lease still holds; says whether it did.
@@ -337,7 +378,7 @@ impl Wire {
             .arg(token)
             .arg(bytes)
             .arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        let filled: Option<i64> = self.ask(call.invoke_async(&mut connection)).await?;
+        let filled: Option<i64> = self.ask("fill", call.invoke_async(&mut connection)).await?;
         Ok(filled == Some(1))
     }
 
@@ -350,7 +391,7 @@ impl Wire {
                 .query_async(&mut connection)
                 .await
         };
-        let head: Option<Option<Vec<u8>>> = self.ask(get).await?;
+        let head: Option<Option<Vec<u8>>> = self.ask("GET", get).await?;
         Ok(head.flatten().unwrap_or_default())
     }
 
@@ -375,7 +416,7 @@ impl Wire {
 
     async fn set_head(&self, call: &ScriptInvocation<'_>) -> Result<Option<bool>, Dead> {
         let mut connection = self.connection.clone();
-        let set: Option<i64> = self.ask(call.invoke_async(&mut connection)).await?;
+        let set: Option<i64> = self.ask("head", call.invoke_async(&mut connection)).await?;
         Ok(set.map(|set| set == 1))
     }
 
@@ -388,7 +429,7 @@ impl Wire {
                 .exec_async(&mut connection)
                 .await
         };
-        self.ask(delete).await.map(|_| ())
+        self.ask("UNLINK", delete).await.map(|_| ())
     }
 
     /// Deletes all of these keys, or is dead: what cannot be deleted must not be read.
@@ -403,7 +444,7 @@ impl Wire {
                 .exec_async(&mut connection)
                 .await
         };
-        if self.ask(delete).await?.is_none() {
+        if self.ask("UNLINK", delete).await?.is_none() {
             self.declare_dead();
             return Err(Dead);
         }

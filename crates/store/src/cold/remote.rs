@@ -13,7 +13,10 @@ use super::{
     ObjectKey,
     key::{Key, below},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    trace,
+};
 
 /// The store.
 #[derive(Clone)]
@@ -48,13 +51,17 @@ impl Remote {
     /// A request, bounded in time. The client's own limits end it first; a store that answers in drops is ended here.
     pub async fn timed<T>(
         &self,
+        operation: &'static str,
         key: impl Key,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T> {
-        match tokio::time::timeout(self.timeout, request).await {
-            Ok(answer) => answer.map_err(|error| self.error(key, error)),
-            Err(_) => Err(self.silent()),
-        }
+        let answering = async {
+            match tokio::time::timeout(self.timeout, request).await {
+                Ok(answer) => answer.map_err(|error| self.error(key, error)),
+                Err(_) => Err(self.silent()),
+            }
+        };
+        trace::within(trace::object(operation), answering).await
     }
 
     fn path(&self, key: impl Key) -> Path {
@@ -63,13 +70,18 @@ impl Remote {
 
     pub async fn put(&self, key: impl Key, bytes: Bytes) -> Result<()> {
         let path = self.path(key);
-        self.timed(key, self.store.put(&path, bytes.into())).await?;
+        self.timed("object.put", key, self.store.put(&path, bytes.into()))
+            .await?;
         Ok(())
     }
 
     pub async fn begin_multipart(&self, key: impl Key) -> Result<Box<dyn MultipartUpload>> {
-        self.timed(key, self.store.put_multipart(&self.path(key)))
-            .await
+        self.timed(
+            "object.begin_multipart",
+            key,
+            self.store.put_multipart(&self.path(key)),
+        )
+        .await
     }
 
     /// Some bytes of an object, and the size of all of it. `None` where the range begins behind its end.
@@ -79,7 +91,7 @@ impl Remote {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
         };
-        self.timed(key, async {
+        self.timed("object.get_range", key, async {
             let answer = self.store.get_opts(&path, options).await?;
             let size = answer.meta.size;
             Ok((answer.bytes().await?, size))
@@ -91,7 +103,7 @@ impl Remote {
     pub async fn get_small(&self, key: impl Key, most: u64) -> Result<Bytes> {
         let path = self.path(key);
         let (size, bytes) = self
-            .timed(key, async {
+            .timed("object.get", key, async {
                 let answer = self.store.get_opts(&path, GetOptions::default()).await?;
                 let size = answer.meta.size;
                 if size > most {
@@ -117,7 +129,7 @@ impl Remote {
     /// The size of an object, and when it was written; `None` where there is none.
     pub async fn head(&self, key: impl Key) -> Result<Option<(u64, DateTime<Utc>)>> {
         let path = self.path(key);
-        self.timed(key, async {
+        self.timed("object.head", key, async {
             match self.store.head(&path).await {
                 Ok(meta) => Ok(Some((meta.size, meta.last_modified))),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -130,7 +142,7 @@ impl Remote {
     /// Deletes an object; one that is not there is deleted.
     pub async fn delete(&self, key: impl Key) -> Result<()> {
         let path = self.path(key);
-        self.timed(key, async {
+        self.timed("object.delete", key, async {
             match self.store.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(error),

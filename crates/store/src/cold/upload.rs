@@ -89,7 +89,7 @@ async fn send(
         };
         if !bytes.is_empty() {
             let part = upload.get()?.put_part(bytes.into());
-            under_way.push(remote.timed(key, part));
+            under_way.push(remote.timed("object.put_part", key, part));
         }
         if is_last {
             break;
@@ -108,7 +108,9 @@ async fn send(
     while let Some(sent) = under_way.next().await {
         sent?;
     }
-    remote.timed(key, upload.get()?.complete()).await?;
+    remote
+        .timed("object.complete_multipart", key, upload.get()?.complete())
+        .await?;
     Ok(true)
 }
 
@@ -139,7 +141,10 @@ impl<K: Key> GivenUp<K> {
 async fn abort(remote: Remote, key: impl Key, mut upload: Box<dyn MultipartUpload>) {
     let mut pauses = ABORT_PAUSES.iter();
     // What made the upload fail makes this fail, too, as long as it lasts.
-    while let Err(error) = remote.timed(key, upload.abort()).await {
+    while let Err(error) = remote
+        .timed("object.abort_multipart", key, upload.abort())
+        .await
+    {
         let Some(pause) = pauses.next() else {
             tracing::warn!(
                 key = %key,

@@ -8,7 +8,7 @@ use tracing::Level;
 use super::{
     BackfillSettings, BackupSettings, CacheSettings, Config, DatabaseSettings, FeedbackSettings,
     LogSettings, MetricsSettings, ObjectStoreSettings, RateLimitSettings, RedisSettings,
-    RetentionSettings, ScheduleSettings, Secret, ServerSettings,
+    RetentionSettings, ScheduleSettings, Secret, ServerSettings, SloSettings,
 };
 use crate::error::{Error, Result};
 
@@ -43,6 +43,7 @@ impl Config {
             .chain(self.retention.rules())
             .chain(self.backup.rules())
             .chain(self.schedule.rules())
+            .chain(self.slo.rules())
             .chain(between_sections);
         for (broken, message) in rules {
             refuse_if(broken, message)?;
@@ -454,6 +455,29 @@ impl ScheduleSettings {
             (
                 self.history_days < 1,
                 "schedule.history_days must be at least 1",
+            ),
+        ]
+    }
+}
+
+impl SloSettings {
+    fn rules(&self) -> [Rule; 4] {
+        [
+            (
+                !(1..=744).contains(&self.window_hours),
+                "slo.window_hours must be between 1 and 744",
+            ),
+            (
+                !(1..=30).contains(&self.flush_seconds),
+                "slo.flush_seconds must be between 1 and 30: what is measured must show within a minute",
+            ),
+            (
+                self.keep_days < 1 || self.keep_days.saturating_mul(24) < self.window_hours,
+                "slo.keep_days must be at least 1, and not shorter than slo.window_hours",
+            ),
+            (
+                !(1..=1_440).contains(&self.probe_minutes),
+                "slo.probe_minutes must be between 1 and 1440",
             ),
         ]
     }

@@ -501,6 +501,19 @@ settings! {
         /// How long the history of slots is kept.
         history_days: i64 = "400",
     }
+    /// How the criteria are judged: `utxoiq-store slo`, GET /api/v1/slo.
+    slo: SloSettings {
+        /// How far back what was measured is looked at, unless a reader asks for another time; at most 744. Beside it, the last five
+        /// minutes are judged by themselves.
+        window_hours: i64 = "24",
+        /// How often this process writes down what it has measured; what a killed process loses is at most that much.
+        flush_seconds: u64 = "10",
+        /// For how many days what was measured is kept.
+        keep_days: i64 = "31",
+        /// How often capabilities are tried in a scratch database, in minutes; database.drill_url says where. What was tried twice as
+        /// long ago says nothing any more.
+        probe_minutes: u32 = "15",
+    }
     /// Logs, on standard error.
     log: LogSettings {
         /// error, warn, info, debug or trace, also per module: info,utxoiq_store::db=debug.

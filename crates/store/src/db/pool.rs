@@ -18,7 +18,7 @@ mod snapshot;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -36,7 +36,9 @@ pub use snapshot::{PoolSnapshot, WaitHistogram};
 
 use crate::{
     config::DatabaseSettings,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
+    measure::{Meter, Meters, UNANSWERED},
+    trace,
 };
 
 /// A connection out of the pool; dropping it gives it back.
@@ -55,6 +57,10 @@ struct Counters {
     closed_idle: AtomicU64,
     closed_aged: AtomicU64,
     wait: snapshot::WaitCounters,
+    /// What the process measures about itself: here, since every slice has the pool.
+    meters: Meters,
+    /// When the pool's figures were last logged.
+    logged: Mutex<Option<Instant>>,
 }
 
 /// The pool. Clones share it; its maintenance ends with the last of them.
@@ -142,6 +148,10 @@ impl Pool {
     /// Fails as `pool_exhausted` when none came free in time and as `database_unavailable` when none could be made.
     /// The time covers waiting and all attempts to connect.
     pub async fn get(&self) -> Result<Connection> {
+        trace::within(trace::step("pool.acquire"), self.acquire()).await
+    }
+
+    async fn acquire(&self) -> Result<Connection> {
         let timeouts = Timeouts {
             wait: Some(self.limits.acquire_timeout),
             create: None,
@@ -157,7 +167,11 @@ impl Pool {
         match got {
             Ok(connection) => {
                 self.counters.acquired.fetch_add(1, Relaxed);
-                self.counters.wait.record(started.elapsed());
+                let waited = started.elapsed();
+                self.counters.wait.record(waited);
+                if deadpool_postgres::Object::metrics(&connection).recycle_count > 0 {
+                    self.counters.meters.took(Meter::PoolReuse, waited);
+                }
                 Ok(connection)
             }
             Err(error) => Err(self.acquire_error(error)),
@@ -187,6 +201,68 @@ impl Pool {
             )
             .with_source(other),
         }
+    }
+
+    /// What this process measures.
+    pub fn meters(&self) -> &Meters {
+        &self.counters.meters
+    }
+
+    /// Does something, and records how long it took. What failed because the service could not do it was not done in any time;
+    /// what the caller is to blame for was answered.
+    pub async fn measured<T>(
+        &self,
+        meter: Meter,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let began = Instant::now();
+        let done = work.await;
+        match &done {
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => {
+                self.meters().record(meter, UNANSWERED);
+            }
+            _ => self.meters().since(meter, began),
+        }
+        done
+    }
+
+    /// Records what is so at this moment: how many connections there are, and which are idle for longer than they may be. Nothing
+    /// while none can be made: then the size says nothing about the pool.
+    pub fn measure(&self) {
+        if self.counters.failing.load(Relaxed) {
+            return;
+        }
+        let size = self.inner.status().size;
+        self.meters()
+            .record(Meter::PoolSize, u64::try_from(size).unwrap_or(u64::MAX));
+        // Closed by the next pass of maintenance, which comes at least every ten seconds.
+        let allowed = self.limits.idle_timeout + Duration::from_secs(30);
+        let mut idle = 0_usize;
+        self.inner.retain(|_, metrics| {
+            idle += usize::from(metrics.last_used() > allowed);
+            true
+        });
+        let above = idle.min(size.saturating_sub(self.limits.min));
+        self.meters().record(
+            Meter::PoolIdleTooLong,
+            u64::try_from(above).unwrap_or(u64::MAX),
+        );
+    }
+
+    /// Writes the figures as one log line, and records when that was, unless the log's level keeps it out.
+    pub fn log(&self, now: DateTime<Utc>) {
+        self.snapshot(now).log();
+        if !tracing::enabled!(target: "utxoiq_store::db::pool::snapshot", tracing::Level::INFO) {
+            return;
+        }
+        let mut logged = self
+            .counters
+            .logged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last = logged.replace(Instant::now());
+        let gap = last.map_or(Duration::ZERO, |last| last.elapsed());
+        self.meters().record(Meter::PoolLog, gap.as_secs());
     }
 
     /// One pass of maintenance: closes connections idle or alive for too long, then makes the minimum up.

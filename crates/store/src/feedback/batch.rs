@@ -44,6 +44,7 @@ use crate::{
     config::FeedbackSettings,
     db::Pool,
     error::{Error, Result},
+    trace,
 };
 
 /// Batches under way when nothing holds them up.
@@ -160,7 +161,12 @@ impl Writer {
     /// Writes a change together with what else is there to be written; returns when it is committed.
     pub(super) async fn write(&self, change: Change) -> Result<Written> {
         let (answer, answered) = oneshot::channel();
-        self.inner.enqueue(Waiting { change, answer })?;
+        let asked_by = trace::current();
+        self.inner.enqueue(Waiting {
+            change,
+            answer,
+            asked_by,
+        })?;
         answered.await.unwrap_or_else(|_| Err(interrupted()))
     }
 

@@ -33,7 +33,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Entry, Feedback, Filter, queries};
 use crate::{
-    db::{Params, Statement},
+    db::{self, Params, Statement},
     error::{Error, Result},
 };
 
@@ -89,7 +89,8 @@ impl Export {
             .client
             .prepare_typed_cached(fetch.sql, fetch.params)
             .await?;
-        let rows = self.client.query(&prepared, &[]).await?;
+        let fetching = async { Ok(self.client.query(&prepared, &[]).await?) };
+        let rows = db::traced(fetch, fetching).await?;
         if rows.is_empty() {
             return Err(Error::internal("an export ended before its end"));
         }

@@ -9,6 +9,7 @@ use super::{Entry, Fact, Feedback, FlagType, batch::Change, queries};
 use crate::{
     db::{self, TransactionId},
     error::{Error, FieldError, Result},
+    measure::Meter,
 };
 
 /// A committed write.
@@ -45,7 +46,9 @@ impl Feedback<'_> {
         let mut change = change(insight_id, user_id, now);
         change.rating = Some(rating);
         change.comment = comment.map(str::to_owned);
-        self.write(change).await
+        self.pool
+            .measured(Meter::RatingWrite, self.write(change))
+            .await
     }
 
     /// Comments on an insight, replacing the user's earlier comment.

@@ -143,7 +143,7 @@ pub(super) async fn query(
         connection.batch_execute(queries::BEGIN_READ),
         days(connection, from, to),
         connection.batch_execute("set local plan_cache_mode = force_custom_plan"),
-        connection.query(&prepared, params),
+        db::traced(statement, async { Ok(connection.query(&prepared, params).await?) }),
         connection.batch_execute("commit"),
     );
     begun?;

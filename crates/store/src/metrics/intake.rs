@@ -33,6 +33,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use rows::{Row, State};
 
@@ -49,6 +50,7 @@ use crate::{
     config::MetricsSettings,
     db::{Pool, TransactionId},
     error::{Error, Result},
+    trace,
 };
 
 /// Transactions under way at once.
@@ -111,6 +113,8 @@ struct Load {
     request: Option<RequestKey>,
     now: DateTime<Utc>,
     answer: oneshot::Sender<Result<Stored>>,
+    /// What is being done where the samples come from.
+    asked_by: Span,
     _room: Room,
 }
 
@@ -236,6 +240,7 @@ impl Intake {
             request,
             now,
             answer,
+            asked_by: trace::current(),
             _room: room,
         };
         let stored = inner.store(load, answered).await?;

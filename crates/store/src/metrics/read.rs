@@ -34,7 +34,7 @@ use super::{
     Metrics,
     cached::{Rendered, Sample, Series},
 };
-use crate::{db::TransactionId, error::Result};
+use crate::{db::TransactionId, error::Result, measure::Meter};
 use page::{SampleCursor, SamplesPage};
 
 /// How many series are merged from cached hours.
@@ -45,6 +45,9 @@ const MAX_CACHED_HOURS: i64 = 26;
 
 /// How many series are merged in the database.
 const MAX_MERGED_SERIES: usize = 100;
+
+/// The longest period whose reading is measured: a day, and a second for bounds that are both meant to be in it.
+const DAY: i64 = 86_401_000_000;
 
 /// The days that can have a partition: no sample is before or after (migration 0007).
 const FIRST: i64 = 31_536_000_000_000;
@@ -115,6 +118,20 @@ pub struct RenderedPage {
 impl Metrics<'_> {
     /// A page of the samples that match, the newest first, by time and then series; never older than `seen`.
     pub async fn newest(
+        &self,
+        selector: &Selector,
+        page: SamplesPage,
+        seen: Option<TransactionId>,
+        render: &impl Render,
+    ) -> Result<RenderedPage> {
+        let reading = self.newest_unmeasured(selector, page, seen, render);
+        if selector.to.saturating_sub(selector.from) > DAY {
+            return reading.await;
+        }
+        self.pool.measured(Meter::DayRead, reading).await
+    }
+
+    async fn newest_unmeasured(
         &self,
         selector: &Selector,
         page: SamplesPage,

@@ -15,6 +15,7 @@ use crate::{
     cold::Dataset,
     db,
     error::{Error, Result},
+    trace,
 };
 
 /// How long objects of archives that were given up are looked for again.
@@ -166,7 +167,10 @@ impl Retention<'_> {
             match step.action {
                 // What could not be finished above is not begun beside it.
                 Action::Archive if is_stuck(report, step) => {}
-                Action::Archive => self.archive_step(doing, step, report).await?,
+                Action::Archive => {
+                    let archiving = self.archive_step(doing, step, report);
+                    trace::within(trace::step("retention.archive"), archiving).await?;
+                }
                 Action::Keep => report.kept.push(step.clone()),
                 Action::Expire => {}
             }
@@ -175,7 +179,8 @@ impl Retention<'_> {
         let facts = self.cold_facts(today).await?;
         let expiring = plan(&self.policy, &facts, today).steps;
         for step in expiring.iter().filter(|step| step.action == Action::Expire) {
-            self.expire_step(doing, step, report).await?;
+            let expiring = self.expire_step(doing, step, report);
+            trace::within(trace::step("retention.expire"), expiring).await?;
         }
         self.remove_objects(doing, report).await
     }

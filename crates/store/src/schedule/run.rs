@@ -12,6 +12,7 @@ use super::{Inner, Task, TaskContext, claim::Claim, decide, queries};
 use crate::{
     db::{self, Statement},
     error::Result,
+    trace,
 };
 
 /// The longest error kept, in characters; the table's CHECK says the same.
@@ -128,7 +129,9 @@ impl Inner {
         let context = Arc::new(self.context(task, &claim));
         let function = Arc::clone(&task.function);
         tracing::info!(task = task.name, slot_at = %claim.slot_at, attempt = claim.attempt, missed = claim.missed, "a scheduled task begins");
-        let mut work = Work(tokio::spawn(async move { function(context).await }));
+        let span = trace::root(&format!("task {}", task.name), task.criterion);
+        let working = trace::within(span, async move { function(context).await });
+        let mut work = Work(tokio::spawn(working));
         let mut stop = self.stop.subscribe();
         let end = tokio::select! {
             biased;

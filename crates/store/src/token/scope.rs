@@ -45,6 +45,8 @@ pub enum Scope {
     ScheduleRun,
     /// Read the connection pool's figures.
     PoolRead,
+    /// Read how the criteria stand.
+    SloRead,
     /// Everything except [`Scope::ActAs`].
     Admin,
     /// Name the user for whom a call is made, in the header `X-User-Id`. Not part of `admin`: it speaks with other
@@ -54,7 +56,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BackfillRead,
         Self::BackfillWrite,
         Self::FeedbackRead,
@@ -73,6 +75,7 @@ impl Scope {
         Self::BackupsRead,
         Self::ScheduleRun,
         Self::PoolRead,
+        Self::SloRead,
         Self::Admin,
         Self::ActAs,
     ];
@@ -98,6 +101,7 @@ impl Scope {
             Self::BackupsRead => "backups:read",
             Self::ScheduleRun => "schedule:run",
             Self::PoolRead => "pool:read",
+            Self::SloRead => "slo:read",
             Self::Admin => "admin",
             Self::ActAs => "act_as",
         }

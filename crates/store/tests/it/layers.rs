@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// The rows, from bottom to top. Modules of one row do not use each other.
 const ROWS: &[&[&str]] = &[
-    &["clock", "error", "config", "tls"],
+    &["clock", "error", "config", "measure", "tls", "trace"],
     &["db"],
     &["cache", "cold", "alert", "schedule", "audit", "token"],
     &["limit", "backfill", "feedback", "metrics"],
@@ -18,8 +18,8 @@ const ROWS: &[&[&str]] = &[
     &["fuzz"],
 ];
 
-/// Within the bottom row: the configuration reports its errors.
-const WITHIN_A_ROW: &[(&str, &str)] = &[("config", "error")];
+/// Within the bottom row: the configuration reports its errors, and spans are marked with them.
+const WITHIN_A_ROW: &[(&str, &str)] = &[("config", "error"), ("trace", "error")];
 
 /// What `lib.rs` gives a second name, so that `crate::Error` is `crate::error::Error`.
 const REEXPORTED: &[(&str, &str)] = &[

@@ -32,6 +32,7 @@ mod pool;
 mod retention;
 mod roles;
 mod schedule;
+mod slo;
 mod statements;
 mod support;
 mod token;

@@ -4,7 +4,7 @@ use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
     alert, audit, backfill, backup, cache,
     db::{Statement, migrate},
-    feedback, metrics, retention, schedule, token,
+    feedback, metrics, retention, schedule, slo, token,
 };
 
 use crate::support::TestDb;
@@ -78,6 +78,7 @@ fn all() -> Vec<&'static Statement> {
         backup::queries::ALL,
         retention::queries::ALL,
         schedule::queries::ALL,
+        slo::queries::ALL,
         token::queries::ALL,
     ]
     .concat()

@@ -115,6 +115,8 @@ pub const TABLE: &[Row] = &[
     row("get", "/api/v1/monitoring/retention/status", Some(Scope::RetentionRead), Whose::Nobodys),
     row("get", "/api/v1/monitoring/schedule", Some(Scope::ScheduleRun), Whose::Nobodys),
     row("post", "/api/v1/monitoring/schedule/tick", Some(Scope::ScheduleRun), Whose::Nobodys),
+    row("get", "/api/v1/slo", Some(Scope::SloRead), Whose::Nobodys),
+    row("get", "/api/v1/slo/{criterion}", Some(Scope::SloRead), Whose::Nobodys),
     row("get", "/api/v1/whoami", None, Whose::Own),
     row("post", "/api/v1/write", Some(Scope::MetricsWrite), Whose::Nobodys),
     row("get", "/metrics", Some(Scope::PoolRead), Whose::Nobodys),

@@ -217,6 +217,19 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = list.or_else(|| path.strip_prefix("/api/v1/monitoring/alerts")) {
         return alerts(call, jobs);
     }
+    if path == "/api/v1/slo" {
+        return Some(Good {
+            query: vec![("state", "met".into()), ("window_hours", "2".into())],
+            ..Good::default()
+        });
+    }
+    if path == "/api/v1/slo/{criterion}" {
+        return Some(Good {
+            path: vec!["C1.1".into()],
+            query: vec![("window_hours", "2".into())],
+            ..Good::default()
+        });
+    }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/audit") {
         return audit(call);
     }

@@ -1,4 +1,4 @@
-//! A database that is there for one proof, and gone after it.
+//! A database that is there for one proof, or one probe of the criteria, and gone after it.
 //!
 //! It is dropped when its handle is: in good time by [`Scratch::remove`], else from a thread of its own, since neither a future that
 //! is dropped nor a runtime that ends can wait for a server. Where the process is killed, the next drill drops it: its name says
@@ -13,6 +13,7 @@ use crate::{
         connection::Target,
         queries::{proofs, target},
     },
+    config::Secret,
     db::{self, Pool, roles},
     error::{Error, Result},
 };
@@ -20,28 +21,46 @@ use crate::{
 /// How the names of scratch databases begin; a proof's id follows.
 const PREFIX: &str = "utxoiq_drill_";
 
+/// Where the server is named.
+const SETTING: &str = "database.drill_url";
+
 /// How long the thread that drops a database is waited for.
 const DROPPED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A database with the roles' rights and nothing in it.
-pub(super) struct Scratch {
+#[derive(Debug)]
+pub struct Scratch {
     server: Target,
     name: String,
     /// The database itself.
-    pub target: Target,
+    pub(in crate::backup) target: Target,
     is_gone: bool,
 }
 
 impl Scratch {
     /// The database for a proof on the server of `server`. Nothing is made yet.
-    pub fn of(server: &Target, proof: Uuid) -> Result<Self> {
-        let name = format!("{PREFIX}{}", proof.simple());
+    pub(in crate::backup) fn of(server: &Target, proof: Uuid) -> Result<Self> {
+        Self::named(server, format!("{PREFIX}{}", proof.simple()))
+    }
+
+    /// A database for something else than a proof, beside the one of `database.drill_url`. Nothing is made yet.
+    pub fn beside(drill_url: &Secret, prefix: &str, id: Uuid) -> Result<Self> {
+        let server = Target::parse(drill_url, SETTING)?;
+        Self::named(&server, format!("{prefix}{}", id.simple()))
+    }
+
+    fn named(server: &Target, name: String) -> Result<Self> {
         Ok(Self {
             target: server.with_database(&name)?,
             server: server.clone(),
             name,
             is_gone: true,
         })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Makes it.
@@ -114,6 +133,25 @@ async fn drop_database(server: &Target, name: &str) -> Result<()> {
         .await?;
     connection.close().await;
     Ok(())
+}
+
+/// The databases on the server of `database.drill_url` that a query names, by the ids at the ends of their names.
+pub async fn left_behind(drill_url: &Secret, prefix: &str, sql: &str) -> Result<Vec<Uuid>> {
+    let server = Target::parse(drill_url, SETTING)?;
+    let connection = server.open("utxoiq-store drill").await?;
+    let rows = connection.query(sql, &[]).await?;
+    connection.close().await;
+    let ids = rows.iter().filter_map(|row| {
+        let name: String = row.try_get("name").ok()?;
+        Uuid::try_parse(name.strip_prefix(prefix)?).ok()
+    });
+    Ok(ids.collect())
+}
+
+/// Drops the database that [`Scratch::beside`] made for an id.
+pub async fn drop_left(drill_url: &Secret, prefix: &str, id: Uuid) -> Result<()> {
+    let server = Target::parse(drill_url, SETTING)?;
+    drop_database(&server, &format!("{prefix}{}", id.simple())).await
 }
 
 /// Drops what proofs that are over have left on the server. What this history does not know is another one's.

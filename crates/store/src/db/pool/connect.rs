@@ -16,6 +16,7 @@ use crate::{
         tls,
     },
     error::{Error, Result},
+    measure::{GAVE_UP_EARLY, Meter},
 };
 
 /// Why a connection could not be made.
@@ -220,6 +221,19 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// Notes how often a failed attempt was repeated before it succeeded or was given up.
+    fn record(&self, retries: u32) {
+        let is_early = retries == 0;
+        let value = if is_early {
+            GAVE_UP_EARLY
+        } else {
+            retries.into()
+        };
+        self.counters.meters.record(Meter::ConnectRetries, value);
+    }
+}
+
 impl Connect for Connector {
     fn connect(
         &self,
@@ -239,6 +253,9 @@ impl Connect for Connector {
                     Ok(made) => {
                         self.counters.created.fetch_add(1, Relaxed);
                         self.counters.failing.store(false, Relaxed);
+                        if retry > 0 {
+                            self.record(retry);
+                        }
                         return Ok(made);
                     }
                     Err(error) => error,
@@ -247,6 +264,10 @@ impl Connect for Connector {
                 self.counters.failing.store(true, Relaxed);
                 self.counters.connect_failures[cause as usize].fetch_add(1, Relaxed);
                 if retry == self.retries || !cause.is_transient() {
+                    // Where another attempt could do no better there was nothing to retry.
+                    if cause.is_transient() {
+                        self.record(retry);
+                    }
                     tracing::warn!(%cause, attempts = retry + 1, %error, "could not connect to the database");
                     return Err(error);
                 }

@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{Row, error::SqlState};
+use tracing::Instrument as _;
 
 use super::{
     Change, HELD_UP, Inner,
@@ -18,6 +19,7 @@ use crate::{
     db::{self, Connection},
     error::{Error, Result},
     feedback::{Written, queries},
+    trace,
 };
 
 /// So many writes of a batch may wait for a lock in vain before the others are given up, too.
@@ -61,7 +63,11 @@ impl Lane {
             let batch = self.take();
             match connection {
                 _ if batch.is_empty() => {}
-                Ok(connection) => self.carry(&connection, batch).await,
+                Ok(connection) => {
+                    let asked_by = batch.iter().map(|waiting| &waiting.asked_by);
+                    let span = trace::batch("feedback.batch", batch.len(), asked_by);
+                    self.carry(&connection, batch).instrument(span).await;
+                }
                 Err(error) => refuse(batch, error),
             }
             self.give_back();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::Change;
 use crate::{error::Result, feedback::Written};
@@ -28,6 +29,8 @@ impl Key {
 pub(super) struct Waiting {
     pub change: Change,
     pub answer: oneshot::Sender<Result<Written>>,
+    /// What is being done where the write comes from.
+    pub asked_by: Span,
 }
 
 /// Each key is in one of three states: unknown; ready, with something waiting; or taken, with or without something
@@ -131,7 +134,14 @@ mod tests {
             flag: None,
             at: DateTime::<Utc>::UNIX_EPOCH,
         };
-        queue.push(Key::of(&change), Waiting { change, answer });
+        queue.push(
+            Key::of(&change),
+            Waiting {
+                change,
+                answer,
+                asked_by: Span::none(),
+            },
+        );
         answered
     }
 

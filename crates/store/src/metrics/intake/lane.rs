@@ -6,11 +6,13 @@ use std::{
 };
 
 use tokio_postgres::error::SqlState;
+use tracing::Instrument as _;
 
 use super::{Inner, Load, Row, Stored};
 use crate::{
     db::{Connection, TransactionId},
     error::{Error, Result},
+    trace,
 };
 
 /// After a place was found taken, so many transactions look first: who replays, replays more than once.
@@ -59,7 +61,12 @@ impl Lane {
             let connection = self.inner.pool.get().await;
             let loads = self.take();
             match connection {
-                Ok(connection) => self.carry(&connection, loads).await,
+                Ok(connection) => {
+                    let samples = loads.iter().map(|load| load.rows.len()).sum();
+                    let asked_by = loads.iter().map(|load| &load.asked_by);
+                    let span = trace::batch("metrics.batch", samples, asked_by);
+                    self.carry(&connection, loads).instrument(span).await;
+                }
                 Err(error) => refuse(loads, error),
             }
         }

@@ -20,6 +20,7 @@ use crate::{
         days::{self, Made},
         queries,
     },
+    trace,
 };
 
 /// From so many samples of a day on they are copied; fewer are inserted together with those of other days.
@@ -171,10 +172,14 @@ impl Inner {
             let Some(day) = of_day.first().and_then(|row| days::date_of(row.day())) else {
                 continue;
             };
-            let statement = connection.prepare_cached(&queries::copy_into(day)).await?;
-            let mut sink = pin!(connection.copy_in::<_, Bytes>(&statement).await?);
-            sink.send(rows::encode(of_day.iter().filter(new))).await?;
-            sink.finish().await?;
+            let copied = async {
+                let statement = connection.prepare_cached(&queries::copy_into(day)).await?;
+                let mut sink = pin!(connection.copy_in::<_, Bytes>(&statement).await?);
+                sink.send(rows::encode(of_day.iter().filter(new))).await?;
+                sink.finish().await?;
+                Ok(())
+            };
+            trace::within(trace::statement("metrics.copy_samples"), copied).await?;
         }
         if !few.is_empty() && insert_new(connection, &few).await?.len() < few.len() {
             return Err(taken());

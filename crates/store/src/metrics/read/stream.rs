@@ -32,6 +32,7 @@ use super::{
 use crate::{
     db::{Connection, Copied},
     error::{Error, Result},
+    trace,
 };
 use runs::{Archived, Block, Runs};
 
@@ -137,7 +138,7 @@ impl Link {
             biased;
             connection.batch_execute(queries::BEGIN_COPY),
             cold::days(connection, range.0, range.1),
-            Copied::begin(connection, sql),
+            trace::within(trace::statement("metrics.copy_series"), Copied::begin(connection, sql)),
         );
         begun?;
         Ok((cold?, stream?))
