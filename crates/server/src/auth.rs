@@ -21,7 +21,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Request},
-    http::{HeaderMap, HeaderName, header, request::Parts},
+    http::{Extensions, HeaderMap, HeaderName, header, request::Parts},
 };
 use chrono::{DateTime, Utc};
 use utxoiq_store::{
@@ -65,26 +65,51 @@ pub(crate) async fn authorize(
 ) -> ApiResult<()> {
     state.readiness.admit()?;
     let token = bearer(request.headers()).ok_or_else(ApiError::unauthorized)?;
-    let proxies = state.store.config().server.trusted_proxies;
-    let address = client::address(request.extensions(), request.headers(), proxies);
-    let caller = authenticate(state, token, address, now).await?;
-    if let Some(limits) = Limits::of(state.store.limiter(), &caller, request.headers()) {
-        // In a box, so that the way of a request without a limit, nearly every one, is not as wide as this one.
-        Box::pin(limits.admit(now, standing)).await?;
-    }
-    if let Some(scope) = scope
-        && !caller.has(scope)
-    {
-        state.denials.note(&state.store, &caller, scope, now).await;
-        return Err(ApiError::forbidden(scope));
-    }
+    let (extensions, headers) = (request.extensions(), request.headers());
+    let caller = known(state, token, extensions, headers, now, standing).await?;
+    require(state, &caller, scope, now).await?;
     request.extensions_mut().insert(Authenticated(caller));
     Ok(())
 }
 
+/// The caller to whom the token of a request belongs, if it is within its limits.
+pub(crate) async fn known(
+    state: &AppState,
+    token: &str,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    now: DateTime<Utc>,
+    standing: &mut Option<Box<Standing>>,
+) -> ApiResult<Arc<Caller>> {
+    let proxies = state.store.config().server.trusted_proxies;
+    let address = client::address(extensions, headers, proxies);
+    let caller = authenticate(state, token, address, now).await?;
+    if let Some(limits) = Limits::of(state.store.limiter(), &caller, headers) {
+        // In a box, so that the way of a request without a limit, nearly every one, is not as wide as this one.
+        Box::pin(limits.admit(now, standing)).await?;
+    }
+    Ok(caller)
+}
+
+/// Refuses a caller that lacks the scope.
+pub(crate) async fn require(
+    state: &AppState,
+    caller: &Caller,
+    scope: Option<Scope>,
+    now: DateTime<Utc>,
+) -> ApiResult<()> {
+    match scope {
+        Some(scope) if !caller.has(scope) => {
+            state.denials.note(&state.store, caller, scope, now).await;
+            Err(ApiError::forbidden(scope))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The caller to whom a token belongs. An address that has sent too many wrong ones is answered without a look-up, but where
 /// the token was right before.
-async fn authenticate(
+pub(crate) async fn authenticate(
     state: &AppState,
     token: &str,
     address: Option<IpAddr>,

@@ -344,16 +344,44 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Beside a failed answer that says what went wrong in its own form.
+#[derive(Clone, Copy)]
+pub(crate) struct Told;
+
+/// What went wrong, of a failed answer that does not say so yet.
+fn problem_of(response: &mut Response) -> Option<Arc<Problem>> {
+    let status = response.status();
+    let is_failed = status.is_client_error() || status.is_server_error();
+    if !is_failed || response.extensions().get::<Told>().is_some() {
+        return None;
+    }
+    let problem = response.extensions_mut().remove::<Arc<Problem>>();
+    Some(problem.unwrap_or_else(|| Arc::new(*ApiError::of_status(status).0)))
+}
+
+/// As [`render`], with an answer for people, whom the dashboard tells.
+pub(crate) fn render_for_people(
+    mut response: Response,
+    request_id: &str,
+    tell: impl FnOnce(&Problem) -> Response,
+) -> Response {
+    let Some(problem) = problem_of(&mut response) else {
+        return response;
+    };
+    problem.log(request_id);
+    let mut told = tell(&problem);
+    let mut kept = problem.headers.clone();
+    kept.remove(header::WWW_AUTHENTICATE);
+    told.headers_mut().extend(kept);
+    told
+}
+
 /// Gives a failed answer its form and logs it; leaves any other as it is.
 pub fn render(mut response: Response, request_id: &str) -> Response {
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let Some(problem) = problem_of(&mut response) else {
         return response;
-    }
-    let problem = match response.extensions_mut().remove::<Arc<Problem>>() {
-        Some(problem) => problem,
-        None => Arc::new(*ApiError::of_status(status).0),
     };
+    let status = response.status();
     problem.log(request_id);
     // Headers of an answer that the framework made are kept (Allow), except those about its body.
     let mut headers = std::mem::take(response.headers_mut());
@@ -373,6 +401,31 @@ pub fn render(mut response: Response, request_id: &str) -> Response {
 }
 
 impl Problem {
+    /// The status it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable code.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What is told to people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The rejected fields.
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
+    /// One more member of the body, where it is text.
+    pub(crate) fn member(&self, name: &str) -> Option<&str> {
+        self.members.get(name)?.as_str()
+    }
+
     fn body(&self, request_id: &str) -> Vec<u8> {
         let body = ProblemBody {
             kind: "about:blank",

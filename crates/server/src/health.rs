@@ -23,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use utoipa::ToSchema;
 use utxoiq_store::{
     Store,
@@ -78,7 +78,7 @@ struct Shared {
     finding: RwLock<Finding>,
     /// Whether the schema that was found is one this program can use: what every call asks, without a lock.
     admits: AtomicBool,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Readiness {
                 schema: None,
             }),
             admits: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         });
         let checks = tokio::spawn(check_forever(store.clone(), Arc::clone(&shared)));
         Self {
@@ -135,7 +135,16 @@ impl Readiness {
 
     /// Says "not ready" from now on: the process stops.
     pub fn drain(&self) {
-        self.shared.draining.store(true, Relaxed);
+        self.shared.draining.send_replace(true);
+    }
+
+    /// Completes when the process stops: for answers that would go on for ever.
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut draining = self.shared.draining.subscribe();
+        async move {
+            // It fails when nobody is left who could say it.
+            let _ = draining.wait_for(|draining| *draining).await;
+        }
     }
 
     /// Refuses calls while the schema is unknown or not one that this program can use. A database that is away is not
@@ -151,6 +160,12 @@ impl Readiness {
                 "the service has not reached its database yet; send the request again later",
             )),
         }
+    }
+
+    /// Whether it is ready, and why it is not: code and words.
+    pub(crate) fn says(&self) -> Result<(), (&'static str, String)> {
+        let finding = self.shared.read().clone();
+        self.reason(&finding).map_or(Ok(()), Err)
     }
 
     fn report(&self, cache: CacheState, end_users: &'static str) -> Response {
@@ -186,7 +201,7 @@ impl Readiness {
 
     /// Why the service is not ready.
     fn reason(&self, finding: &Finding) -> Option<(&'static str, String)> {
-        if self.shared.draining.load(Relaxed) {
+        if *self.shared.draining.borrow() {
             return Some(("draining", "the service is stopping".into()));
         }
         if finding.database != DatabaseState::Ok {

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The fields of a body, a query or a path, and what was found wrong with them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "call finish(): until then a rejected field reads as an empty value"]
 pub struct Input {
     fields: Map<String, Value>,

@@ -15,6 +15,7 @@ pub mod api;
 pub mod auth;
 pub mod body;
 pub mod client;
+pub mod dashboard;
 pub mod denials;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -39,8 +40,8 @@ use tokio::net::TcpListener;
 use utxoiq_store::{Store, error::Result, limit::Attempts, schedule::Scheduler, token::TokenCache};
 
 use crate::{
-    auth::oidc::Oidc, denials::Denials, error::ApiError, health::Readiness, metrics::Metrics,
-    observe::Gated, routes::Routes,
+    auth::oidc::Oidc, dashboard::Live, denials::Denials, error::ApiError, health::Readiness,
+    metrics::Metrics, observe::Gated, routes::Routes,
 };
 
 /// What handlers share. Clones are cheap and share everything.
@@ -67,6 +68,8 @@ pub struct Parts {
     pub body_memory: body::BodyMemory,
     /// Refused attempts at what cannot be undone.
     pub denials: Denials,
+    /// The dashboard's pages that are kept up to date.
+    pub live: Live,
 }
 
 impl Deref for AppState {
@@ -92,6 +95,7 @@ impl AppState {
             attempts,
             body_memory: body::BodyMemory::new(&store.config().server),
             denials: Denials::default(),
+            live: Live::new(&store),
             oidc,
             scheduler,
             store,
@@ -101,7 +105,9 @@ impl AppState {
 
 /// The whole service.
 pub fn router(state: &AppState) -> Router {
-    router_of(state, api::routes())
+    let mut routes = api::routes();
+    routes.push(dashboard::routes());
+    router_of(state, routes)
 }
 
 /// A service of these calls.

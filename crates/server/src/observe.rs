@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 use crate::{
     AppState, auth,
+    dashboard::{Visit, session},
     error::{self, ApiError, ApiResult},
     metrics::MethodFigures,
     rate_limit::Standing,
@@ -109,11 +110,10 @@ impl<H> Gated<H> {
     }
 
     fn new(state: &AppState, access: Access, method: Option<Method>, handler: H) -> Self {
-        let settings = &state.store.config().server;
         let gate = Arc::new(Gate {
             state: state.clone(),
             access,
-            is_tls: settings.behind_tls || settings.tls_certificate_file.is_some(),
+            is_tls: is_tls(state),
             method,
             figures: OnceLock::new(),
         });
@@ -133,19 +133,30 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Gated<H> {
             let under_way = UnderWay::begin(&gate, &request);
             let is_one_too_many = under_way.is_one_too_many();
             let mut standing = None;
+            let mut visit = Visit::of(gate.access, &request);
             let answering = async {
-                let work = async {
-                    if is_one_too_many {
-                        return ApiError::overloaded().into_response();
-                    }
-                    match gate.admit(&mut request, now, &mut standing).await {
-                        Ok(()) => handler.call(request, state).await,
-                        Err(refusal) => refusal.into_response(),
-                    }
+                let response = {
+                    let work = async {
+                        if is_one_too_many {
+                            return ApiError::overloaded().into_response();
+                        }
+                        let admitted = gate.admit(&mut request, now, &mut standing).await;
+                        if let Some(visit) = &mut visit {
+                            visit.caller = request.extensions().get().cloned();
+                        }
+                        match admitted {
+                            Ok(()) => handler.call(request, state).await,
+                            Err(refusal) => refusal.into_response(),
+                        }
+                    };
+                    gate.bounded(pin!(AssertUnwindSafe(work).catch_unwind()))
+                        .await
                 };
-                let work = pin!(AssertUnwindSafe(work).catch_unwind());
-                let response = gate.bounded(work).await;
-                let response = error::render(response, id.to_str().unwrap_or_default());
+                let id = id.to_str().unwrap_or_default();
+                let response = match visit {
+                    Some(visit) => visit.render(response, id, gate.is_tls),
+                    None => error::render(response, id),
+                };
                 under_way.end(response.status());
                 response
             };
@@ -170,6 +181,17 @@ impl Gate {
             Access::Open => return Ok(()),
             Access::Authenticated => None,
             Access::Needs(scope) => Some(scope),
+            Access::Page(scope) | Access::Fragment(scope) => {
+                return Box::pin(session::admit(
+                    &self.state,
+                    scope,
+                    request,
+                    self.is_tls,
+                    now,
+                    standing,
+                ))
+                .await;
+            }
         };
         auth::authorize(&self.state, scope, request, now, standing).await
     }
@@ -236,6 +258,12 @@ fn new_request_id(now: DateTime<Utc>) -> HeaderValue {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// Whether clients come by TLS, as far as we know.
+pub(crate) fn is_tls(state: &AppState) -> bool {
+    let settings = &state.store.config().server;
+    settings.behind_tls || settings.tls_certificate_file.is_some()
 }
 
 /// What a page may do: load our own styles, scripts, pictures and answers, and nothing else. For handlers that answer with

@@ -40,6 +40,11 @@ pub enum Access {
     Authenticated,
     /// Callers whose token has the scope.
     Needs(Scope),
+    /// A page of the dashboard, or what is done on one: who is logged in ([`crate::dashboard::session`]) with a token that has the
+    /// scope, or, without one, with any valid token. Others are sent to the log-in, and refusals are pages.
+    Page(Option<Scope>),
+    /// What a page of the dashboard loads by itself: as [`Page`](Self::Page), but others get 401.
+    Fragment(Option<Scope>),
 }
 
 /// A named schema of the document.
@@ -119,6 +124,21 @@ impl Call {
         Self::new(HttpMethod::Post, path, Access::Open, summary)
     }
 
+    /// A page of the dashboard; see [`Access::Page`].
+    pub fn shown(path: &'static str, scope: Option<Scope>, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Get, path, Access::Page(scope), summary)
+    }
+
+    /// What is done on a page of the dashboard.
+    pub fn done(path: &'static str, scope: Option<Scope>, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Post, path, Access::Page(scope), summary)
+    }
+
+    /// What a page of the dashboard loads by itself; see [`Access::Fragment`].
+    pub fn live(path: &'static str, scope: Option<Scope>, summary: &'static str) -> Self {
+        Self::new(HttpMethod::Get, path, Access::Fragment(scope), summary)
+    }
+
     fn new(method: HttpMethod, path: &'static str, access: Access, summary: &'static str) -> Self {
         let filter = match method {
             HttpMethod::Post => MethodFilter::POST,
@@ -142,7 +162,8 @@ impl Call {
         };
         let call = call.refuses(500, "internal", "the service failed");
         let call = match access {
-            Access::Open => return call,
+            // Pages are not in the document, which is of calls.
+            Access::Open | Access::Page(_) | Access::Fragment(_) => return call,
             Access::Authenticated => call,
             Access::Needs(scope) => call.refuses(
                 403,

@@ -35,7 +35,7 @@ impl Call {
     /// The headers of every answer to a limited caller: an open call has no caller.
     fn limit_headers(&self) -> &'static [(&'static str, &'static str)] {
         match self.access {
-            Access::Open => &[],
+            Access::Open | Access::Page(_) | Access::Fragment(_) => &[],
             Access::Authenticated | Access::Needs(_) => &LIMIT_HEADERS,
         }
     }
@@ -63,7 +63,7 @@ impl Call {
             .parameters((!self.parameters.is_empty()).then(|| self.parameters.clone()))
             .request_body(self.request_body());
         let scopes = match self.access {
-            Access::Open => None,
+            Access::Open | Access::Page(_) | Access::Fragment(_) => None,
             Access::Authenticated => Some(vec![]),
             Access::Needs(scope) => Some(vec![scope.as_str()]),
         };

@@ -122,6 +122,9 @@ settings! {
         /// A connection that sends no request, or not its whole head, for so long is closed; also bounds how long a
         /// kept-alive connection is idle, so it must exceed what clients and load balancers keep one for.
         header_timeout_seconds: u64 = "75",
+        /// The most dashboard pages that are kept up to date at once; further ones get 503, and show what they showed. Each is a
+        /// connection, and a look at what it shows each second.
+        max_live_streams: usize = "64",
         /// How long a token's check is remembered, which bounds how long a revoked one still works.
         token_cache_milliseconds: u64 = "1000",
         /// How many proxies of one's own stand before this process, each of which adds its client to X-Forwarded-For: the client's

@@ -1,0 +1,4 @@
+use crate::routes::Routes;
+pub(super) fn add(routes: Routes) -> Routes {
+    routes
+}
