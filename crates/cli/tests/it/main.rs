@@ -26,5 +26,6 @@ mod metrics;
 mod metrics_kills;
 mod retention_kills;
 mod schemathesis;
+mod slo;
 mod support;
 mod transport;
