@@ -27,6 +27,7 @@ mod metrics;
 mod metrics_kills;
 mod retention_kills;
 mod schemathesis;
+mod slo;
 mod support;
 mod traces;
 mod transport;

@@ -24,6 +24,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::{net::TcpListener, task::JoinHandle};
+use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use url::Url;
 use uuid::Uuid;
 
@@ -113,7 +114,9 @@ impl Trial<'_> {
         work: impl Future<Output = Seen<(String, T)>>,
     ) -> Option<T> {
         let began = Instant::now();
-        let outcome = tokio::time::timeout(STEP_WITHIN, Box::pin(work)).await;
+        // What is tried is told by its outcome: in the log it would look as if it happened to the service.
+        let work = Box::pin(work.with_subscriber(NoSubscriber::default()));
+        let outcome = tokio::time::timeout(STEP_WITHIN, work).await;
         let took_milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (ok, message, value) = match outcome {
             Ok(Ok((message, value))) => (true, message, Some(value)),
@@ -211,7 +214,8 @@ async fn try_with(trial: &mut Trial<'_>, url: &Secret, sabotage: Sabotage) -> Re
     migrations::try_rest(trial, url.expose(), clock.as_ref(), sabotage.folder).await;
     let redis = DeafRedis::start().await?;
     let config = config_of(trial.store.config(), url, redis.address);
-    let store = Store::with_clock(config, clock)?;
+    let quiet = NoSubscriber::default();
+    let store = tracing::subscriber::with_default(quiet, || Store::with_clock(config, clock))?;
     let now = store.now();
     backfill::try_jobs(trial, &store, now).await;
     feedback::try_feedback(trial, &store, now).await;

@@ -1,5 +1,6 @@
 //! The criteria: how they are judged, and that each can be seen red.
 
+mod facts;
 mod probes;
 mod red;
 
