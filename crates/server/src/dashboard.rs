@@ -23,6 +23,7 @@ mod backfill;
 mod backups;
 mod cache;
 mod chart;
+mod criteria;
 mod feedback;
 mod history;
 mod layout;
@@ -136,7 +137,7 @@ pub fn routes() -> Routes {
     let routes = metrics::add(routes);
     let routes = storage::add(pool::add(cache::add(routes)));
     let routes = schedule::add(backups::add(audit::add(routes)));
-    alerts::add(routes).add(
+    alerts::add(criteria::add(routes)).add(
         Call::shown("/dashboard/{*rest}", None, "No such page"),
         async || {
             ApiError::new(
@@ -146,6 +147,20 @@ pub fn routes() -> Routes {
             )
         },
     )
+}
+
+/// Adds a page that stays as it is: looking it up each second would cost more than it says.
+fn still_page<F, W>(routes: Routes, path: &'static str, scope: Option<Scope>, view: F) -> Routes
+where
+    F: Fn(AppState, Viewer, Asked) -> W + Clone + Send + Sync + 'static,
+    W: Future<Output = ApiResult<View>> + Send + 'static,
+{
+    let show = async move |State(state): State<AppState>, visitor: Visitor, asked: Asked| {
+        let viewer = visitor.viewer(&state);
+        let page = view(state, viewer, asked).await?;
+        Ok::<_, ApiError>(layout::page(&visitor, &page, false))
+    };
+    routes.add(Call::shown(path, scope, "A page"), show)
 }
 
 /// Adds a page: the page itself, and the stream of what changes on it.
@@ -164,7 +179,7 @@ where
     let show = async move |State(state): State<AppState>, visitor: Visitor, asked: Asked| {
         let viewer = visitor.viewer(&state);
         let page = shown(state, viewer, asked).await?;
-        Ok::<_, ApiError>(layout::page(&visitor, &page))
+        Ok::<_, ApiError>(layout::page(&visitor, &page, true))
     };
     let follow =
         async move |State(state): State<AppState>,
@@ -219,7 +234,10 @@ impl FromRequestParts<AppState> for Asked {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> ApiResult<Self> {
         let Path(path) = Path::from_request_parts(parts, state).await?;
         let Query(query) = Query::from_request_parts(parts, state).await?;
-        Ok(Self { path, query })
+        Ok(Self {
+            path,
+            query: query.without_blanks(),
+        })
     }
 }
 

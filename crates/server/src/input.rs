@@ -152,6 +152,13 @@ impl Input {
         }
     }
 
+    /// The same without fields that were left empty, as a page's form sends them.
+    pub fn without_blanks(mut self) -> Self {
+        let is_blank = |value: &Value| value.as_str().is_some_and(|text| text.trim().is_empty());
+        self.fields.retain(|_, value| !is_blank(value));
+        self
+    }
+
     /// Rejects a field for a reason found by the caller.
     pub fn refuse(&mut self, field: &str, message: impl Into<String>) {
         if self.is_hopeless {

@@ -193,7 +193,7 @@ fn filter(query: &mut Input) -> Filter {
 }
 
 /// Refuses a range that ends before it begins: an empty answer would hide the mistake.
-pub(super) fn in_order<T: PartialOrd>(from: Option<&T>, to: Option<&T>) -> ApiResult<()> {
+pub(crate) fn in_order<T: PartialOrd>(from: Option<&T>, to: Option<&T>) -> ApiResult<()> {
     match (from, to) {
         (Some(from), Some(to)) if from > to => {
             let message = "the range ends before it begins: exchange its bounds";

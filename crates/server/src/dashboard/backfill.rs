@@ -76,11 +76,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 async fn list(state: AppState, viewer: Viewer, asked: Asked) -> ApiResult<View> {
     let Asked { mut query, .. } = asked;
     let word = query.optional_text("state", 0..=20).unwrap_or_default();
-    let status = if word.is_empty() {
-        None
-    } else {
-        query.optional_one_of("state", STATES)
-    };
+    let status = query.optional_one_of("state", STATES);
     let job_type = query.optional_text("type", 0..=50).unwrap_or_default();
     let offset = query.int_or("offset", 0..=i64::MAX, 0);
     query.finish()?;

@@ -24,7 +24,13 @@ const fn entry(path: &'static str, name: &'static str, scopes: &'static [Scope])
 
 /// The menu, in groups.
 const MENU: [(&str, &[Entry]); 4] = [
-    ("", &[entry("/", "Overview", &[])]),
+    (
+        "",
+        &[
+            entry("/", "Overview", &[]),
+            entry("/dashboard/criteria", "Criteria", &[Scope::SloRead]),
+        ],
+    ),
     (
         "Data",
         &[
@@ -86,8 +92,8 @@ pub(super) fn head(title: &str) -> Markup {
 }
 
 /// A page as an answer.
-pub(super) fn page(visitor: &Visitor, view: &View) -> Response {
-    let live = live_address(&visitor.target);
+pub(super) fn page(visitor: &Visitor, view: &View, is_live: bool) -> Response {
+    let live = is_live.then(|| live_address(&visitor.target));
     let main = html! {
         div.title {
             h1 { (view.title) }
@@ -105,7 +111,7 @@ pub(super) fn page(visitor: &Visitor, view: &View) -> Response {
         &visitor.caller,
         &visitor.target,
         &view.title,
-        Some(&live),
+        live.as_deref(),
         &main,
     );
     answer(StatusCode::OK, &page)

@@ -123,7 +123,7 @@ where
             let asked = || {
                 Ok::<_, ApiError>(Asked {
                     path: path.clone(),
-                    query: Input::query(&query)?,
+                    query: Input::query(&query)?.without_blanks(),
                 })
             };
             let viewer = visitor.viewer(state);

@@ -142,6 +142,15 @@ pub(super) fn lasting(long: TimeDelta) -> String {
     }
 }
 
+/// Milliseconds in the unit that fits.
+pub(super) fn milliseconds(millis: i64) -> String {
+    match millis {
+        ..1_000 => format!("{millis} ms"),
+        1_000..60_000 => format!("{:.1} s", millis as f64 / 1_000.0),
+        _ => lasting(TimeDelta::milliseconds(millis)),
+    }
+}
+
 /// A whole number with its thousands apart.
 pub(super) fn count(number: impl TryInto<i64>) -> String {
     let number = number.try_into().unwrap_or(i64::MAX);
@@ -292,6 +301,11 @@ pub(super) fn cell(text: impl Into<String>) -> Markup {
 /// A day.
 pub(super) fn day(day: NaiveDate) -> String {
     day.format("%Y-%m-%d").to_string()
+}
+
+/// When a day begins.
+pub(super) fn begin(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(chrono::NaiveTime::MIN).and_utc()
 }
 
 /// A message as a sentence: messages are lower case.

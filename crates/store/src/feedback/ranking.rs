@@ -163,6 +163,30 @@ impl Feedback<'_> {
         });
         Ok(Top { insights, next })
     }
+
+    /// The `limit` insights with at least so many ratings (and at least one) whose mean rating, drawn towards the prior, is the
+    /// least, the worst first.
+    pub async fn bottom(&self, min_ratings: i64, limit: i64) -> Result<Vec<Ranked>> {
+        let page = Page::first(limit);
+        let (limit, offset) = page.bounds()?;
+        let client = self.pool.get().await?;
+        let params: db::Params<'_> = &[
+            &self.settings.prior_mean,
+            &self.settings.prior_ratings,
+            &min_ratings,
+            &0.0_f64,
+            &"",
+            &limit,
+            &offset,
+        ];
+        let rows = db::query(&client, &queries::BOTTOM_BY_BAYESIAN_MEAN, params).await?;
+        let mut insights = rows
+            .iter()
+            .map(Ranked::from_row)
+            .collect::<Result<Vec<_>>>()?;
+        page.cut(&mut insights);
+        Ok(insights)
+    }
 }
 
 impl Ranked {

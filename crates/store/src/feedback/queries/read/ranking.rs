@@ -27,6 +27,13 @@ macro_rules! bayesian_mean {
 /// many more are read as have changed: so many at most are left out again.
 macro_rules! top {
     ($score:expr, $after:expr) => {
+        ranked!($score, $after, " desc")
+    };
+}
+
+/// As [`top`], in this direction of the score.
+macro_rules! ranked {
+    ($score:expr, $after:expr, $direction:expr) => {
         concat!(
             "with changed as materialized (
                  select d.insight_id, sum(d.ratings_1) as ratings_1, sum(d.ratings_2) as ratings_2, sum(d.ratings_3) as ratings_3,
@@ -48,7 +55,7 @@ macro_rules! top {
                             bayesian_mean!(), " as bayesian_mean, r.lower_bound, ", $score, " as score
                      from feedback_stats r
                      where r.total_ratings > 0 and r.total_ratings >= $3 and ", $after, "
-                     order by ", $score, " desc, r.insight_id
+                     order by ", $score, $direction, ", r.insight_id
                      limit $6::int8 + $7::int8 + (select count(*) from changed)) as folded
                  where not exists (select from changed c where c.insight_id = folded.insight_id)
                  union all
@@ -56,7 +63,7 @@ macro_rules! top {
                         bayesian_mean!(), " as bayesian_mean, r.lower_bound, ", $score, " as score
                  from exact r
                  where r.total_ratings > 0 and r.total_ratings >= $3 and ", $after, ") as ranked
-             order by score desc, insight_id limit $6::int8 offset $7::int8"
+             order by score", $direction, ", insight_id limit $6::int8 offset $7::int8"
         )
     };
 }
@@ -111,6 +118,18 @@ pub const TOP_BY_BAYESIAN_MEAN: Statement = Statement {
 pub const TOP_BY_LOWER_BOUND: Statement = Statement {
     name: "feedback.top_by_lower_bound",
     sql: top!("r.lower_bound", after!("r.lower_bound")),
+    params: PARAMS,
+    columns: COLUMNS,
+};
+
+/// The other end of the ranking by the mean drawn towards the prior, from its beginning.
+pub const BOTTOM_BY_BAYESIAN_MEAN: Statement = Statement {
+    name: "feedback.bottom_by_bayesian_mean",
+    sql: ranked!(
+        bayesian_mean!(),
+        "$4::float8 is not null and $5::text is not null",
+        ""
+    ),
     params: PARAMS,
     columns: COLUMNS,
 };
