@@ -42,6 +42,7 @@ mod figures;
 pub mod fuzz;
 mod keeper;
 mod listener;
+pub mod look;
 pub mod outbox;
 mod space;
 mod time;

@@ -19,6 +19,7 @@ mod backup;
 mod backup_kills;
 mod coherence;
 mod demo;
+mod doctor;
 mod feedback;
 mod hostile;
 mod kills;
