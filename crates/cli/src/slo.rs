@@ -93,7 +93,10 @@ fn tried(probe: &Probe) {
         ));
     }
     if let Some(error) = &probe.error {
-        note(format_args!("✘ the rest could not be tried: {}", plain(error)));
+        note(format_args!(
+            "✘ the rest could not be tried: {}",
+            plain(error)
+        ));
     }
 }
 

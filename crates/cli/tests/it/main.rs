@@ -26,6 +26,7 @@ mod log;
 mod metrics;
 mod metrics_kills;
 mod retention_kills;
+mod rolling;
 mod schemathesis;
 mod support;
 mod traces;

@@ -87,7 +87,8 @@ impl World {
     }
 
     async fn retention_ran(&self) {
-        self.task("run_retention", "daily at 02:00 UTC", "2026-11-23 02:00Z").await;
+        self.task("run_retention", "daily at 02:00 UTC", "2026-11-23 02:00Z")
+            .await;
     }
 }
 
@@ -99,7 +100,10 @@ fn open(db: &TestDb, vars: &[(&str, &str)], clock: &FixedClock) -> Store {
             name => (format!("UTXOIQ_STORE_{name}"), *value),
         })
         .collect();
-    let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let vars: Vec<(&str, &str)> = vars
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
     Store::with_clock(db.settings_with(&vars), std::sync::Arc::new(clock.clone())).unwrap()
 }
 
@@ -208,12 +212,21 @@ async fn each_of_the_forty_is_broken_and_seen_red() {
             wrong.push(format!("{} was not broken", definition.id));
             continue;
         };
-        eprintln!("{} {:?} {} → {:?}", definition.id, before.state, before.summary, after.reason);
+        eprintln!(
+            "{} {:?} {} → {:?}",
+            definition.id, before.state, before.summary, after.reason
+        );
         if before.state != State::Met {
-            wrong.push(format!("{} was not met before: {:?}", definition.id, before.reason));
+            wrong.push(format!(
+                "{} was not met before: {:?}",
+                definition.id, before.reason
+            ));
         }
         if after.state != State::Missed || after.reason.is_none() {
-            wrong.push(format!("{} was not seen red: {:?} {}", definition.id, after.state, after.summary));
+            wrong.push(format!(
+                "{} was not seen red: {:?} {}",
+                definition.id, after.state, after.summary
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -227,20 +240,41 @@ async fn spoilt_probes() -> Vec<(&'static str, Seen)> {
     let store = open(&db, &[("DATABASE__DRILL_URL", &drill_url)], &clock);
     criteria::probe(&store, "test", clock.now()).await.unwrap();
     let mut before = BTreeMap::new();
-    for id in SPOILT.iter().chain(SPOILT_ALONE).map(|(id, _)| *id).chain(["C5.2"]) {
+    for id in SPOILT
+        .iter()
+        .chain(SPOILT_ALONE)
+        .map(|(id, _)| *id)
+        .chain(["C5.2"])
+    {
         before.insert(id, looked_at(&store, &clock, id).await);
     }
     let mut rounds: Vec<(Vec<&str>, Sabotage)> = SPOILT_ALONE
         .iter()
-        .map(|(id, sql)| (vec![*id], Sabotage { sql: Some((*sql).to_owned()), folder: None }))
+        .map(|(id, sql)| {
+            (
+                vec![*id],
+                Sabotage {
+                    sql: Some((*sql).to_owned()),
+                    folder: None,
+                },
+            )
+        })
         .collect();
     let all: Vec<&str> = SPOILT.iter().map(|(_, sql)| *sql).collect();
     let ids = SPOILT.iter().map(|(id, _)| *id).chain(["C5.2"]).collect();
-    rounds.push((ids, Sabotage { sql: Some(all.join(";\n")), folder: Some(spoil_folder) }));
+    rounds.push((
+        ids,
+        Sabotage {
+            sql: Some(all.join(";\n")),
+            folder: Some(spoil_folder),
+        },
+    ));
     let mut seen = Vec::new();
     for (ids, sabotage) in rounds {
         clock.advance(TimeDelta::minutes(1));
-        let probe = criteria::probe_with(&store, "test", clock.now(), sabotage).await.unwrap();
+        let probe = criteria::probe_with(&store, "test", clock.now(), sabotage)
+            .await
+            .unwrap();
         assert_eq!(probe.error, None);
         for id in ids {
             let after = looked_at(&store, &clock, id).await;
@@ -253,7 +287,10 @@ async fn spoilt_probes() -> Vec<(&'static str, Seen)> {
 async fn job(store: &Store, now: DateTime<Utc>) -> Job {
     let new = NewJob {
         job_type: "blocks".to_owned(),
-        blocks: BlockRange { start: 0, end: 1_000 },
+        blocks: BlockRange {
+            start: 0,
+            end: 1_000,
+        },
         created_by: None,
     };
     store.backfill().start(&new, now).await.unwrap()
@@ -279,10 +316,20 @@ async fn slow_trigger(world: &World, table: &str, seconds: f64) {
 async fn slow_progress() -> Seen {
     let world = World::new().await;
     let job = job(&world.store, noon()).await;
-    world.store.backfill().report(job.id, &at_block(10), noon()).await.unwrap();
+    world
+        .store
+        .backfill()
+        .report(job.id, &at_block(10), noon())
+        .await
+        .unwrap();
     let before = world.judged("C1.2").await;
     slow_trigger(&world, "backfill_jobs", 5.1).await;
-    world.store.backfill().report(job.id, &at_block(20), noon()).await.unwrap();
+    world
+        .store
+        .backfill()
+        .report(job.id, &at_block(20), noon())
+        .await
+        .unwrap();
     (before, world.judged("C1.2").await)
 }
 
@@ -318,7 +365,11 @@ async fn slow_job_reads() -> Seen {
     }
     let quick = world.store.pool().meters().drain(Meter::JobRead).unwrap();
     // The first reads prepare their statements, on machines that do much else.
-    world.store.pool().meters().add(Meter::JobRead, 0, quick.count(), 500);
+    world
+        .store
+        .pool()
+        .meters()
+        .add(Meter::JobRead, 0, quick.count(), 500);
     let before = world.judged("C1.5").await;
     proxy.set(Mode::Delay(Duration::from_millis(120))).await;
     world.store.backfill().list(&newest).await.unwrap();
@@ -328,10 +379,20 @@ async fn slow_job_reads() -> Seen {
 
 async fn slow_ratings() -> Seen {
     let world = World::new().await;
-    world.store.feedback().rate("i", "u", 5, None, noon()).await.unwrap();
+    world
+        .store
+        .feedback()
+        .rate("i", "u", 5, None, noon())
+        .await
+        .unwrap();
     let before = world.judged("C2.1").await;
     slow_trigger(&world, "insight_feedback", 2.1).await;
-    world.store.feedback().rate("i", "v", 5, None, noon()).await.unwrap();
+    world
+        .store
+        .feedback()
+        .rate("i", "v", 5, None, noon())
+        .await
+        .unwrap();
     (before, world.judged("C2.1").await)
 }
 
@@ -357,7 +418,9 @@ async fn default_partition() -> Seen {
     let world = World::new().await;
     world.store.metrics().make_days_ahead(noon()).await.unwrap();
     let before = world.judged("C3.2").await;
-    world.sql("create table elsewhere partition of system_metrics default").await;
+    world
+        .sql("create table elsewhere partition of system_metrics default")
+        .await;
     (before, world.judged("C3.2").await)
 }
 
@@ -375,7 +438,11 @@ async fn sample(store: &Store, at: DateTime<Utc>, now: DateTime<Utc>) {
         value: 1.0,
         metadata: None,
     });
-    store.metrics().record(batch, Accept::Whole, None, now).await.unwrap();
+    store
+        .metrics()
+        .record(batch, Accept::Whole, None, now)
+        .await
+        .unwrap();
 }
 
 async fn read_a_day(store: &Store) {
@@ -390,7 +457,11 @@ async fn read_a_day(store: &Store) {
         start: SamplesStart::Offset(0),
     };
     let render = |_: &_, _: &[_]| utxoiq_store::metrics::Rendered::default();
-    store.metrics().newest(&selector, page, None, &render).await.unwrap();
+    store
+        .metrics()
+        .newest(&selector, page, None, &render)
+        .await
+        .unwrap();
 }
 
 async fn slow_days() -> Seen {
@@ -413,7 +484,9 @@ async fn metrics_stay() -> Seen {
     let world = World::new().await;
     world.retention_ran().await;
     let before = world.judged("C3.5").await;
-    world.sql("select metric_make_day('2026-08-01', '2026-08-01')").await;
+    world
+        .sql("select metric_make_day('2026-08-01', '2026-08-01')")
+        .await;
     (before, world.judged("C3.5").await)
 }
 
@@ -425,17 +498,40 @@ async fn with_redis() -> (World, RedisServer, FaultProxy) {
     let world = World::with(&[("REDIS_URL", &url)]).await;
     world.store.cache().start();
     let mut tries = 0;
-    while world.store.cache().figures().iter().map(|one| one.fills).sum::<u64>() == 0 {
+    while world
+        .store
+        .cache()
+        .figures()
+        .iter()
+        .map(|one| one.fills)
+        .sum::<u64>()
+        == 0
+    {
         let insight = format!("warm-{tries}");
-        world.store.feedback().rate(&insight, "u", 5, None, noon()).await.unwrap();
+        world
+            .store
+            .feedback()
+            .rate(&insight, "u", 5, None, noon())
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        world.store.feedback().stats_seen(&insight, None).await.unwrap();
+        world
+            .store
+            .feedback()
+            .stats_seen(&insight, None)
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         tries += 1;
         assert!(tries < 60, "Redis was never used");
     }
     // What was read before it was in use is not what is asked.
-    world.store.slo().keep(noon() - TimeDelta::days(3)).await.unwrap();
+    world
+        .store
+        .slo()
+        .keep(noon() - TimeDelta::days(3))
+        .await
+        .unwrap();
     (world, redis, proxy)
 }
 
@@ -468,14 +564,24 @@ async fn every_read_another_insight() -> Seen {
     let before = world.judged("C4.2").await;
     world.clock.advance(TimeDelta::minutes(30));
     for number in 0..150 {
-        feedback.stats_seen(&format!("insight-{number}"), None).await.unwrap();
+        feedback
+            .stats_seen(&format!("insight-{number}"), None)
+            .await
+            .unwrap();
     }
     (before, world.judged("C4.2").await)
 }
 
 /// Waits until a change was heard of.
 async fn heard(store: &Store, more_than: u64) {
-    let invalidations = || store.cache().figures().iter().map(|one| one.invalidations).sum::<u64>();
+    let invalidations = || {
+        store
+            .cache()
+            .figures()
+            .iter()
+            .map(|one| one.invalidations)
+            .sum::<u64>()
+    };
     for _ in 0..200 {
         if invalidations() > more_than {
             return;
@@ -489,11 +595,22 @@ async fn late_news() -> Seen {
     let world = World::new().await;
     world.store.cache().start();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    world.store.feedback().rate("i", "u", 5, None, noon()).await.unwrap();
+    world
+        .store
+        .feedback()
+        .rate("i", "u", 5, None, noon())
+        .await
+        .unwrap();
     heard(&world.store, 0).await;
     let before = world.judged("C4.3").await;
     world.clock.advance(TimeDelta::minutes(30));
-    let known = world.store.cache().figures().iter().map(|one| one.invalidations).sum();
+    let known = world
+        .store
+        .cache()
+        .figures()
+        .iter()
+        .map(|one| one.invalidations)
+        .sum();
     // A change that was written two seconds ago and is seen only now.
     world
         .sql("insert into cache_outbox (kind, key, x, written_at)
@@ -508,10 +625,18 @@ async fn values_for_ever() -> Seen {
     let before = world.judged("C4.4").await;
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*:v:*").query_async(&mut connection).await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*:v:*")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
     assert!(!keys.is_empty());
     for key in keys {
-        let _: i64 = redis::cmd("PERSIST").arg(key).query_async(&mut connection).await.unwrap();
+        let _: i64 = redis::cmd("PERSIST")
+            .arg(key)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
     }
     (before, world.judged("C4.4").await)
 }
@@ -532,7 +657,9 @@ async fn no_answer_without_redis() -> Seen {
 async fn other_content() -> Seen {
     let world = World::new().await;
     let before = world.judged("C5.1").await;
-    world.sql("update schema_migrations set up_checksum = repeat('0', 64) where number = 3").await;
+    world
+        .sql("update schema_migrations set up_checksum = repeat('0', 64) where number = 3")
+        .await;
     (before, world.judged("C5.1").await)
 }
 
@@ -596,11 +723,15 @@ async fn idle_for_an_hour() -> Seen {
 
 async fn no_retries() -> Seen {
     let world = World::new().await;
-    criteria::probe(&world.store, "test", world.clock.now()).await.unwrap();
+    criteria::probe(&world.store, "test", world.clock.now())
+        .await
+        .unwrap();
     let before = world.judged("C6.4").await;
     world.clock.advance(TimeDelta::minutes(1));
     let hasty = world.another(&[("DATABASE__CONNECT_RETRIES", "0")]);
-    criteria::probe(&hasty, "test", world.clock.now()).await.unwrap();
+    criteria::probe(&hasty, "test", world.clock.now())
+        .await
+        .unwrap();
     // Judged by the process whose settings are right: it is what was tried that is red.
     (before, world.judged("C6.4").await)
 }
@@ -623,7 +754,12 @@ async fn old_jobs() -> Seen {
     let before = world.judged("C7.1").await;
     let long_ago = noon() - TimeDelta::days(190);
     let job = job(&world.store, long_ago).await;
-    world.store.backfill().fail(job.id, "lost", long_ago).await.unwrap();
+    world
+        .store
+        .backfill()
+        .fail(job.id, "lost", long_ago)
+        .await
+        .unwrap();
     (before, world.judged("C7.1").await)
 }
 
@@ -631,7 +767,12 @@ async fn old_feedback() -> Seen {
     let world = World::new().await;
     world.retention_ran().await;
     let before = world.judged("C7.2").await;
-    world.store.feedback().rate("i", "u", 5, None, noon() - TimeDelta::days(740)).await.unwrap();
+    world
+        .store
+        .feedback()
+        .rate("i", "u", 5, None, noon() - TimeDelta::days(740))
+        .await
+        .unwrap();
     (before, world.judged("C7.2").await)
 }
 
@@ -670,7 +811,9 @@ async fn tampered_log() -> Seen {
     let world = World::new().await;
     archive(&world, "2026-08-01").await;
     let before = world.judged("C7.5").await;
-    world.sql("update audit_log set actor = 'nobody' where sequence = 1").await;
+    world
+        .sql("update audit_log set actor = 'nobody' where sequence = 1")
+        .await;
     (before, world.judged("C7.5").await)
 }
 
@@ -686,9 +829,13 @@ fn backup(night: DateTime<Utc>) -> String {
 }
 
 async fn nights(world: &World, count: i64) {
-    let sql: String = (0..count).map(|ago| backup(noon() - TimeDelta::days(ago))).collect();
+    let sql: String = (0..count)
+        .map(|ago| backup(noon() - TimeDelta::days(ago)))
+        .collect();
     world.sql(&sql).await;
-    world.task("make_backup", "daily at 01:00 UTC", "2026-11-23 01:00Z").await;
+    world
+        .task("make_backup", "daily at 01:00 UTC", "2026-11-23 01:00Z")
+        .await;
 }
 
 async fn no_backup_at_one() -> Seen {
@@ -710,7 +857,11 @@ async fn weekly_gone() -> Seen {
 }
 
 fn proof(at: &str, outcome: &str) -> String {
-    let error = if outcome == "proved" { "null" } else { "'the table backups has other values'" };
+    let error = if outcome == "proved" {
+        "null"
+    } else {
+        "'the table backups has other values'"
+    };
     format!(
         "insert into backup_proofs (id, backup_id, started_at, started_by, lease_expires_at, target, ended_at, outcome, restore_milliseconds,
                                     compare_milliseconds, error)
