@@ -27,6 +27,7 @@ mod log;
 mod metrics;
 mod metrics_kills;
 mod retention_kills;
+mod rolling;
 mod schemathesis;
 mod slo;
 mod support;

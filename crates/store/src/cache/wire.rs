@@ -328,7 +328,7 @@ impl Wire {
     /// Asks something; `None` where the server refused it.
     pub async fn tell<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<Option<T>, Dead> {
         let mut connection = self.connection.clone();
-        self.ask(command.query_async(&mut connection)).await
+        self.ask("tell", command.query_async(&mut connection)).await
     }
 
     /// Asks whether it is there.

@@ -112,7 +112,11 @@ settings! {
         body_timeout_seconds: u64 = "20",
         /// A request that takes longer gets 503.
         request_timeout_seconds: u64 = "30",
-        /// How long a stopping process waits for requests under way.
+        /// How long a process that was told to stop goes on accepting, while /readyz says that it is stopping and every answer asks
+        /// its client to connect anew: as long as a balancer takes to notice, so that no request meets a closed door. 0 where whoever
+        /// stops it sends nothing more (Cloud Run).
+        shutdown_delay_seconds: u64 = "0",
+        /// How long a stopping process waits for requests under way, after that.
         shutdown_grace_seconds: u64 = "20",
         /// The most requests worked on at once; further ones get 503 with Retry-After. They would only queue for
         /// the pool's connections.

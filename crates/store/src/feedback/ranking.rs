@@ -169,8 +169,7 @@ impl Feedback<'_> {
     pub async fn bottom(&self, min_ratings: i64, limit: i64) -> Result<Vec<Ranked>> {
         let page = Page::first(limit);
         let (limit, offset) = page.bounds()?;
-        let client = self.pool.get().await?;
-        let params: db::Params<'_> = &[
+        let params: crate::db::Params<'_> = &[
             &self.settings.prior_mean,
             &self.settings.prior_ratings,
             &min_ratings,
@@ -179,7 +178,8 @@ impl Feedback<'_> {
             &limit,
             &offset,
         ];
-        let rows = db::query(&client, &queries::BOTTOM_BY_BAYESIAN_MEAN, params).await?;
+        let statement = &queries::BOTTOM_BY_BAYESIAN_MEAN;
+        let rows = self.reads.query(statement, params).await?;
         let mut insights = rows
             .iter()
             .map(Ranked::from_row)
