@@ -91,7 +91,7 @@ fn unread(source: Source, why: &str) -> Finding {
 }
 
 /// What of something that was read.
-fn of<'a, T>(part: &'a Part<T>, source: Source) -> Result<&'a T, Finding> {
+fn of<T>(part: &Part<T>, source: Source) -> Result<&T, Finding> {
     part.as_ref().map_err(|why| unread(source, why))
 }
 

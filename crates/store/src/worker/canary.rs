@@ -43,7 +43,7 @@ use crate::{
 const PREFIX: &str = "utxoiq_canary_";
 
 /// How long one step may take: the longest makes all tables.
-const STEP_WITHIN: Duration = Duration::from_secs(60);
+const STEP_WITHIN: Duration = Duration::from_mins(1);
 
 /// What a test spoils, so that a step is seen to fail.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +59,7 @@ pub(super) struct Failed(String);
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self(error.report().to_string())
+        Self(error.report())
     }
 }
 

@@ -89,8 +89,8 @@ pub fn ttls(gathered: &Gathered) -> Verdict {
 /// Whether what lies in Redis ends when it should.
 fn in_redis(lives: &[Life]) -> Finding {
     let allowed = |kind: Kind| match kind {
-        Kind::FeedbackStats => Duration::from_secs(3_600),
-        _ => Duration::from_secs(300),
+        Kind::FeedbackStats => Duration::from_hours(1),
+        _ => Duration::from_mins(5),
     };
     let count = lives.len() as u64;
     if count == 0 {

@@ -134,7 +134,7 @@ fn a_good_day_does_not_hide_a_bad_minute() {
         measured(
             Meter::JobRead,
             TimeDelta::hours(3),
-            &[1_000; 10_000],
+            &vec![1_000; 10_000],
             &mut read,
         );
         measured(Meter::JobRead, ago, &[900_000], &mut read);

@@ -104,13 +104,13 @@ async fn a_probe_that_is_cancelled_leaves_no_database() {
         folder: None,
     };
     let probing = criteria::probe_with(&store, "test", store.now(), sabotage);
-    let cancelled = tokio::time::timeout(Duration::from_secs(60), async {
+    let cancelled = tokio::time::timeout(Duration::from_mins(1), async {
         tokio::select! {
             _ = probing => panic!("it was not to end"),
             () = until_migrated(&db) => {}
         }
     });
-    cancelled.await.unwrap();
+    Box::pin(cancelled).await.unwrap();
     assert_eq!(scratch_databases(&db).await, [""; 0]);
     // It is given up when its lease is over, and not before.
     let now = store.now();
