@@ -28,6 +28,9 @@ pub(super) fn add(routes: Routes) -> Routes {
 async fn view(state: AppState, viewer: Viewer, asked: Asked) -> ApiResult<View> {
     asked.query.finish()?;
     let mut cards = vec![readiness(&state)];
+    if viewer.may(Scope::SloRead) {
+        cards.push(criteria(&state, viewer.now).await);
+    }
     if viewer.may(Scope::AlertsRead) {
         cards.push(alerts(&state).await?);
     }
@@ -84,6 +87,22 @@ fn readiness(state: &AppState) -> Markup {
         link: None,
         figure: word,
         note: html! { (note) },
+    }
+    .draw()
+}
+
+async fn criteria(state: &AppState, now: DateTime<Utc>) -> Markup {
+    let report = state.store.slo().report(now, None).await;
+    let counts = report.counts;
+    let badge = match counts.missed {
+        0 => parts::state(Tone::Good, "none missed"),
+        missed => parts::state(Tone::Bad, &format!("{missed} missed")),
+    };
+    Card {
+        name: "Criteria met",
+        link: Some("/dashboard/criteria"),
+        figure: html! { (counts.met) small { " of " (report.criteria.len()) } },
+        note: html! { (badge) " " (counts.unknown) " not judged yet" },
     }
     .draw()
 }
@@ -285,7 +304,7 @@ async fn ratings(state: &AppState, now: DateTime<Utc>) -> ApiResult<(Markup, Mar
         name: "Ratings today",
         link: Some("/dashboard/feedback"),
         figure: html! { (parts::count(count)) @if let Some(average) = average { small { " ★ " (format!("{average:.2}")) } } },
-        note: html! { (parts::count(last.map_or(0, |day| day.comments))) " comments, " (parts::count(last.map_or(0, |day| day.flags))) " flags" },
+        note: html! { (parts::many(last.map_or(0, |day| day.comments), "comment")) ", " (parts::many(last.map_or(0, |day| day.flags), "flag")) },
     };
     let at = |day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
     let chart = Chart {
@@ -335,7 +354,7 @@ async fn jobs(state: &AppState, now: DateTime<Utc>) -> ApiResult<(Markup, Markup
         name: "Jobs running",
         link: Some("/dashboard/backfill?state=running"),
         figure: html! { (running.len()) },
-        note: html! { (parts::number(rate)) " blocks a second" },
+        note: html! { (parts::rate(rate)) " blocks in all" },
     };
     let rows: Vec<Vec<Markup>> = running
         .iter()

@@ -24,7 +24,8 @@ use crate::{
     live::{Live, answer},
     support::Answer,
 };
-use credentials::{Expected, People, role, service_token};
+use credentials::{Expected, service_token};
+pub use credentials::{People, pool, role};
 use table::{Row, TABLE};
 
 /// Whom [`good`] requests are made for.
@@ -60,6 +61,7 @@ fn every_call_has_a_row_with_its_scope() {
             Access::Open => None,
             Access::Authenticated => Some((path, method, None)),
             Access::Needs(scope) => Some((path, method, Some(scope))),
+            Access::Page(_) | Access::Fragment(_) => panic!("{path} is a page, not a call"),
         })
         .collect();
     let rows: BTreeSet<_> = TABLE

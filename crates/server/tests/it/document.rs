@@ -43,6 +43,7 @@ fn every_call_is_documented_with_its_scope_and_its_errors() {
         assert!(answers.contains_key("500"), "{method} {path}");
         match access {
             Access::Open => assert!(operation["security"].is_null(), "{path}"),
+            Access::Page(_) | Access::Fragment(_) => panic!("{path} is a page, not a call"),
             Access::Authenticated => {
                 let either = serde_json::json!([{"token": []}, {"user": []}]);
                 assert_eq!(operation["security"], either, "{path}");
