@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use utxoiq_store::{
     alert,
     backfill::{JobFilter, Status},
+    backup::Outcome,
     cache::CacheState,
     token::Scope,
 };
@@ -176,7 +177,12 @@ async fn backups(state: &AppState, now: DateTime<Utc>) -> ApiResult<Vec<Markup>>
         .draw()
     };
     let verified = sound().filter_map(|one| one.verified_at).max();
-    let proved = sound().filter_map(|one| one.proved_at).max();
+    // What was proved may have been pruned since: that backups can be restored was seen all the same.
+    let proofs = backups.proofs(10).await?;
+    let proved = proofs
+        .iter()
+        .find(|proof| proof.outcome == Some(Outcome::Proved));
+    let proved = proved.map(|proof| proof.started_at);
     Ok(vec![
         of("Last verified backup", verified, 26, "read back, equal"),
         of("Last proved backup", proved, 24 * 8, "restored, compared"),

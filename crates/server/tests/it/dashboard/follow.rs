@@ -83,6 +83,11 @@ async fn no_more_streams_are_open_than_the_settings_allow_and_calls_are_answered
         ("UTXOIQ_STORE_SERVER__MAX_LIVE_STREAMS", "2"),
         ("UTXOIQ_STORE_SERVER__MAX_REQUESTS_IN_FLIGHT", "2"),
         ("UTXOIQ_STORE_SERVER__REQUEST_TIMEOUT_SECONDS", "2"),
+        (
+            "UTXOIQ_STORE_DATABASE__STATEMENT_TIMEOUT_MILLISECONDS",
+            "1500",
+        ),
+        ("UTXOIQ_STORE_DATABASE__LOCK_TIMEOUT_MILLISECONDS", "1000"),
     ])
     .await;
     let browser = Browser::with(&live.token);

@@ -182,7 +182,7 @@ fn no_page_is_in_the_document_of_calls() {
 fn target(path: &str, job: &str) -> String {
     let filled = path
         .replace("{job_id}", job)
-        .replace("{task}", "fail_silent_jobs")
+        .replace("{task}", "fail_silent_backfills")
         .replace("{alert_id}", "018f0000-0000-7000-8000-000000000000")
         .replace("{*rest}", "nothing");
     if path.ends_with("/insight") {
@@ -235,12 +235,12 @@ async fn no_page_is_shown_to_anybody_but_who_may_see_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_shown_to_who_has_its_scope_and_nothing_else() {
     let live = Live::new(&[]).await;
-    let job = live.ok("POST /start", &[], start("of a page", 0, 9)).await;
-    let job = job["id"].as_str().unwrap().to_owned();
     for (at, (method, path, scope, is_page)) in TABLE.iter().enumerate() {
         let scopes = [scope.unwrap_or(Scope::ActAs)];
         let browser = Browser::of(&live, &format!("only {at}"), &scopes).await;
-        let target = target(path, &job);
+        let job = start(&format!("of page {at}"), 0, 9);
+        let job = live.ok("POST /start", &[], job).await;
+        let target = target(path, job["id"].as_str().unwrap());
         let what = format!("{method} {target}");
         let asked = browser.ask(&live, method, &target).send().await.unwrap();
         let expected = match (*method, *is_page, *path) {
