@@ -17,6 +17,7 @@ mod audit;
 mod backfill_run;
 mod backup;
 mod backup_kills;
+mod browser;
 mod coherence;
 mod demo;
 mod doctor;

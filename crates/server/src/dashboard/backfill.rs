@@ -151,10 +151,7 @@ fn row(job: &Job, now: DateTime<Utc>) -> Vec<Markup> {
         html! { (parts::bar("Progress", job.progress_percentage, 100.0)) },
         parts::cell(format!("{} %", parts::number(job.progress_percentage))),
         parts::cell(parts::count(job.covered_blocks)),
-        parts::cell(rate(job, now).map_or_else(
-            || "–".to_owned(),
-            |rate| format!("{}/s", parts::number(rate)),
-        )),
+        parts::cell(rate(job, now).map_or_else(|| "–".to_owned(), parts::rate)),
         done(job, now),
         parts::ago(job.heard_at, now),
         parts::ago(job.started_at, now),

@@ -21,7 +21,8 @@ use crate::{AppState, error::ApiResult, routes::Routes};
 const PATH: &str = "/dashboard/backups";
 
 /// How many runs and proofs are shown.
-const RUNS: i64 = 40;
+const RUNS: i64 = 45;
+const RUNS_SHOWN: usize = 14;
 const PROOFS: i64 = 12;
 
 /// How many weeks the calendar has.
@@ -223,7 +224,7 @@ fn proved(proofs: &[Proof], now: DateTime<Utc>) -> Markup {
                 parts::ago(proof.backup_started_at, now),
                 took(proof.restore_milliseconds),
                 took(proof.compare_milliseconds),
-                html! { div.long { (proof.error.as_deref().unwrap_or_default()) } },
+                parts::long_text(proof.error.as_deref().unwrap_or_default()),
             ]
         })
         .collect();
@@ -252,6 +253,7 @@ fn proved(proofs: &[Proof], now: DateTime<Utc>) -> Markup {
 fn history(runs: &[Backup], now: DateTime<Utc>) -> Markup {
     let rows: Vec<Vec<Markup>> = runs
         .iter()
+        .take(RUNS_SHOWN)
         .map(|run| {
             let tone = match run.state {
                 State::Verified => Tone::Good,
@@ -266,7 +268,7 @@ fn history(runs: &[Backup], now: DateTime<Utc>) -> Markup {
                 parts::cell(parts::bytes(run.stored_bytes)),
                 parts::cell(parts::count(run.rows)),
                 parts::cell(run.started_by.clone()),
-                html! { div.long { (run.error.as_deref().unwrap_or_default()) } },
+                parts::long_text(run.error.as_deref().unwrap_or_default()),
             ]
         })
         .collect();

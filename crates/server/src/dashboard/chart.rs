@@ -1,7 +1,7 @@
 //! Charts over time and of classes, as SVG in the page.
 //!
 //! The library draws with colours that are marks (`#000001`, `#000002` …), and the stylesheet says what they look like, in light and
-//! dark: a rule wins against the attributes of a drawing. Each chart is drawn twice, for wide and for narrow screens, since text
+//! dark: a rule wins against the attributes of a drawing. Each chart is drawn for three widths, since text
 //! that is shrunk with its drawing cannot be read; one of them is shown. Beside each is a table of its figures.
 
 use std::ops::Range;
@@ -28,8 +28,12 @@ const GRID: RGBColor = RGBColor(0, 0, 17);
 const AXIS: RGBColor = RGBColor(0, 0, 18);
 const BAND: RGBColor = RGBColor(0, 0, 15);
 
-/// The sizes: wide and narrow.
-const SIZES: [(&str, u32, u32); 2] = [("wide", 920, 250), ("narrow", 350, 220)];
+/// The sizes: for a whole page, for half of one, and for a phone.
+const SIZES: [(&str, u32, u32); 3] = [
+    ("wide", 1_040, 260),
+    ("middle", 600, 230),
+    ("narrow", 350, 220),
+];
 
 /// One line. A point without a value ends it: what is not known is not drawn.
 pub(super) struct Line<'a> {
@@ -142,7 +146,11 @@ impl Chart<'_> {
             .y_label_area_size(54)
             .build_cartesian_2d(axis, values.clone())?;
         let long = self.span.end - self.span.start;
-        let ticks = if width > 500 { 9 } else { 4 };
+        let ticks = match width {
+            ..400 => 4,
+            400..700 => 6,
+            _ => 10,
+        };
         style(&mut chart.configure_mesh())
             .x_labels(ticks)
             .x_label_formatter(&|at| tick(*at, long))
@@ -373,9 +381,13 @@ mod tests {
             [vec![(0, 1.0), (3_600, 2.0)], vec![(10_800, 1.5)]]
         );
         let html = lines.draw().into_string();
-        // In each of both drawings one line of two points, and a point that stands alone.
-        assert_eq!(html.matches("<polyline").count(), 2 + 4, "{html}");
-        assert_eq!(html.matches("<circle").count(), 2);
+        // In each of the three drawings one line of two points, and a point that stands alone.
+        assert_eq!(
+            html.matches("stroke=\"#000001\" stroke-width=\"2\"")
+                .count(),
+            3
+        );
+        assert_eq!(html.matches("<circle").count(), 3);
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn row(one: &Criterion, viewer: &Viewer) -> Vec<Markup> {
     vec![
         html! { b #(one.id) { (one.id) } },
         badge(one.state),
-        html! { div.long { b { (one.title) } br; span.hint { (one.target) } @if let Some(reason) = &one.reason { br; (parts::sentence(reason)) } } },
+        html! { div.long { b { (one.title) } br; span.hint { (one.target) } @if let Some(reason) = one.reason.as_ref().filter(|reason| **reason != one.summary) { br; (parts::sentence(reason)) } } },
         html! { @match &one.measured { Some(measured) => { (parts::number(measured.value)) " " (measured.unit) }, None => "–" } },
         html! { @match one.sample_size { Some(count) => (parts::count(count)), None => "–" } },
         parts::ago(one.since, viewer.now),
@@ -84,7 +84,7 @@ fn evidence(one: &Criterion) -> Markup {
             (parts::sentence(&one.summary))
             @if !one.evidence.is_empty() {
                 details data-keep=(one.id) {
-                    summary { (one.evidence.len()) " pieces" }
+                    summary { (parts::many(one.evidence.len(), "piece")) }
                     ul { @for piece in &one.evidence { li { (badge(piece.state)) " " (parts::sentence(&piece.text)) " " a href=(piece.page) { "See the page" } " " code { (piece.call) } } } }
                 }
             }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use utxoiq_store::{
     alert,
     backfill::{JobFilter, Status},
+    backup::Outcome,
     cache::CacheState,
     token::Scope,
 };
@@ -28,6 +29,9 @@ pub(super) fn add(routes: Routes) -> Routes {
 async fn view(state: AppState, viewer: Viewer, asked: Asked) -> ApiResult<View> {
     asked.query.finish()?;
     let mut cards = vec![readiness(&state)];
+    if viewer.may(Scope::SloRead) {
+        cards.push(criteria(&state, viewer.now).await);
+    }
     if viewer.may(Scope::AlertsRead) {
         cards.push(alerts(&state).await?);
     }
@@ -84,6 +88,22 @@ fn readiness(state: &AppState) -> Markup {
         link: None,
         figure: word,
         note: html! { (note) },
+    }
+    .draw()
+}
+
+async fn criteria(state: &AppState, now: DateTime<Utc>) -> Markup {
+    let report = state.store.slo().report(now, None).await;
+    let counts = report.counts;
+    let badge = match counts.missed {
+        0 => parts::state(Tone::Good, "none missed"),
+        missed => parts::state(Tone::Bad, &format!("{missed} missed")),
+    };
+    Card {
+        name: "Criteria met",
+        link: Some("/dashboard/criteria"),
+        figure: html! { (counts.met) small { " of " (report.criteria.len()) } },
+        note: html! { (badge) " " (counts.unknown) " not judged yet" },
     }
     .draw()
 }
@@ -157,7 +177,12 @@ async fn backups(state: &AppState, now: DateTime<Utc>) -> ApiResult<Vec<Markup>>
         .draw()
     };
     let verified = sound().filter_map(|one| one.verified_at).max();
-    let proved = sound().filter_map(|one| one.proved_at).max();
+    // What was proved may have been pruned since: that backups can be restored was seen all the same.
+    let proofs = backups.proofs(10).await?;
+    let proved = proofs
+        .iter()
+        .find(|proof| proof.outcome == Some(Outcome::Proved));
+    let proved = proved.map(|proof| proof.started_at);
     Ok(vec![
         of("Last verified backup", verified, 26, "read back, equal"),
         of("Last proved backup", proved, 24 * 8, "restored, compared"),
@@ -285,7 +310,7 @@ async fn ratings(state: &AppState, now: DateTime<Utc>) -> ApiResult<(Markup, Mar
         name: "Ratings today",
         link: Some("/dashboard/feedback"),
         figure: html! { (parts::count(count)) @if let Some(average) = average { small { " ★ " (format!("{average:.2}")) } } },
-        note: html! { (parts::count(last.map_or(0, |day| day.comments))) " comments, " (parts::count(last.map_or(0, |day| day.flags))) " flags" },
+        note: html! { (parts::many(last.map_or(0, |day| day.comments), "comment")) ", " (parts::many(last.map_or(0, |day| day.flags), "flag")) },
     };
     let at = |day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
     let chart = Chart {
@@ -335,7 +360,7 @@ async fn jobs(state: &AppState, now: DateTime<Utc>) -> ApiResult<(Markup, Markup
         name: "Jobs running",
         link: Some("/dashboard/backfill?state=running"),
         figure: html! { (running.len()) },
-        note: html! { (parts::number(rate)) " blocks a second" },
+        note: html! { (parts::rate(rate)) " blocks in all" },
     };
     let rows: Vec<Vec<Markup>> = running
         .iter()

@@ -66,7 +66,7 @@ pub(super) fn table(caption: &str, columns: &[&str], rows: &[Vec<Markup>]) -> Ma
     let is_number = |at: usize| columns.get(at).is_some_and(|name| name.starts_with('#'));
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table {
+            table.wide[columns.len() > 4] {
                 caption.unseen { (caption) }
                 thead { tr {
                     @for (at, name) in columns.iter().enumerate() {
@@ -290,6 +290,33 @@ pub(super) fn figures(caption: &str, columns: &[&str], rows: &[Vec<Markup>]) -> 
             (table(caption, columns, rows))
         }
     }
+}
+
+/// Text that may be long: the rest of it is behind its beginning.
+pub(super) fn long_text(text: &str) -> Markup {
+    const SHOWN: usize = 110;
+    if text.chars().count() <= SHOWN + 20 {
+        return html! { div.long { (text) } };
+    }
+    let begins: String = text.chars().take(SHOWN).collect();
+    html! { details.long data-keep=(begins) { summary { (begins) "…" } p { (text) } } }
+}
+
+/// So many of something.
+pub(super) fn many(number: impl TryInto<i64>, one: &str) -> String {
+    let number = number.try_into().unwrap_or(i64::MAX);
+    let more = if number == 1 { "" } else { "s" };
+    format!("{} {one}{more}", count(number))
+}
+
+/// How often a second, in the unit of time that makes it a number to read.
+pub(super) fn rate(a_second: f64) -> String {
+    let (rate, unit) = match a_second {
+        1.0.. => (a_second, "s"),
+        0.05.. => (a_second * 60.0, "min"),
+        _ => (a_second * 3_600.0, "h"),
+    };
+    format!("{}/{unit}", number(rate))
 }
 
 /// Text as a cell.

@@ -105,6 +105,7 @@ fn history(state: &AppState, pool: &PoolSnapshot) -> Markup {
             line("idle", |look| look.idle),
             line("waiting", |look| look.waiting),
             flat("most", pool.max),
+            flat("kept at least", pool.min),
         ],
         band: None,
         from_zero: true,

@@ -212,7 +212,7 @@ fn run_row(slot: &Slot, viewer: &Viewer) -> Vec<Markup> {
         parts::cell(slot.attempts.to_string()),
         parts::cell(slot.missed.to_string()),
         html! { span.hint { (slot.runner) } },
-        html! { div.long { (says) } },
+        parts::long_text(&says),
     ]
 }
 

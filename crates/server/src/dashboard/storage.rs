@@ -22,7 +22,7 @@ const PATH: &str = "/dashboard/storage";
 
 /// How many archives are read for the strip, and shown.
 const ARCHIVES: i64 = 1_000;
-const SHOWN: usize = 60;
+const SHOWN: usize = 20;
 
 const DATASETS: &[(&str, Dataset); 4] = &[
     ("metrics", Dataset::Metrics),
@@ -193,7 +193,7 @@ impl Seen {
                 h2 { "By day" }
                 (strip::strip(&label, &pieces))
                 p.hint { (first) " to " (self.today) }
-                (strip::legend(&[("hot", "in the database (hot)"), ("cold", "in an archive (cold)"), ("held", "under a legal hold"), ("gone", "gone"), ("free", "no data")]))
+                (strip::legend(&[("hot", "in the database (hot)"), ("cold", "in an archive (cold)"), ("held", "under a legal hold"), ("gone", "gone"), ("free", "nothing there")]))
             }
         }
     }

@@ -20,7 +20,7 @@ const WIDTH: f64 = 1_000.0;
 /// Draws a strip that is as wide as there is room. Pieces that would be too thin to be seen are drawn thin, but drawn.
 pub(super) fn strip(label: &str, pieces: &[Piece]) -> Markup {
     html! {
-        svg.strip viewBox="0 0 1000 28" preserveAspectRatio="none" role="img" aria-label=(label) {
+        svg.strip viewBox="0 0 1000 28" preserveAspectRatio="none" shape-rendering="crispEdges" role="img" aria-label=(label) {
             title { (label) }
             rect.rest x="0" y="0" width="1000" height="28" {}
             @for piece in pieces {

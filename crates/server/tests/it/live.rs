@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex, time::Duration};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use utxoiq_store::{db::roles, token::Scope};
 use utxoiq_store_server::{openapi, serve};
 
@@ -25,7 +25,8 @@ pub struct Live {
     /// The calls that were answered 200, as the document names them.
     succeeded: Mutex<BTreeSet<(String, String)>>,
     _cold: TempDir,
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
 }
 
 impl Live {
@@ -52,9 +53,12 @@ impl Live {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(serve(listener, state, async {
-            let _ = stopped.await;
-        }));
+        let served = tokio::spawn(async {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            serve(listener, state, stopped).await.unwrap();
+        });
         Self {
             token: token_named(&db, "all", &Scope::ALL).await,
             db,
@@ -62,7 +66,16 @@ impl Live {
             client: Client::new(),
             succeeded: Mutex::default(),
             _cold: cold,
-            _stop: stop,
+            stop: Some(stop),
+            served: Some(served),
+        }
+    }
+
+    /// Stops it, and waits until it has ended.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(served) = self.served.take() {
+            served.await.unwrap();
         }
     }
 

@@ -17,6 +17,7 @@ mod audit_http;
 mod backfill_http;
 mod bad_input;
 mod contract;
+mod dashboard;
 mod document;
 mod feedback_http;
 mod health;

@@ -60,7 +60,7 @@ fn head(job: &Job, viewer: &Viewer) -> Markup {
                 dt { "Blocks" } dd { (parts::count(job.blocks.start)) " to " (parts::count(job.blocks.end - 1)) ", both included" }
                 dt { "Finished" } dd { (parts::count(job.covered_blocks)) " of " (parts::count(job.blocks.count())) }
                 dt { "First missing" } dd { @if job.covered_blocks < job.blocks.count() { (parts::count(job.current_block)) } @else { "none" } }
-                dt { "Rate" } dd { @match rate(job, now) { Some(rate) => { (parts::number(rate)) " blocks/s since its start" }, None => "not known yet" } }
+                dt { "Rate" } dd { @match rate(job, now) { Some(rate) => { (parts::rate(rate)) " since its start" }, None => "not known yet" } }
                 dt { (end) } dd { (super::done(job, now)) }
                 dt { "Started" } dd { (parts::ago(job.started_at, now)) @if let Some(by) = &job.created_by { " by " (by) } }
                 dt { "Heard of" } dd { (parts::ago(job.heard_at, now)) }

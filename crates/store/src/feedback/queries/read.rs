@@ -83,6 +83,7 @@ pub const READ: &[&Statement] = &[
     &FLAGGED,
     &TOP_BY_BAYESIAN_MEAN,
     &TOP_BY_LOWER_BOUND,
+    &BOTTOM_BY_BAYESIAN_MEAN,
     &TREND_OF_INSIGHT,
     &TREND_OVERALL,
     &LOCK_EXPORT,
