@@ -11,7 +11,7 @@ use utxoiq_store::{
 };
 
 use crate::Context;
-use crate::output::{note, outln};
+use crate::output::{self, note, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -26,9 +26,16 @@ pub enum Command {
     Run {
         /// Its name, as `schedule status` shows it
         task: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Run what is due, once, and wait for its end: for cron and the like. Exits 1 when a task failed
-    Tick,
+    Tick {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
@@ -46,8 +53,8 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
             show_status(&scheduler.status(now).await?, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { task } => show_outcomes(&[scheduler.run_now(&task, now).await?]),
-        Command::Tick => show_outcomes(&scheduler.tick(now).await?),
+        Command::Run { task, json } => show_outcomes(&[scheduler.run_now(&task, now).await?], json),
+        Command::Tick { json } => show_outcomes(&scheduler.tick(now).await?, json),
     }
 }
 
@@ -63,9 +70,13 @@ fn few_connections(config: Config) -> Config {
 }
 
 /// One line a slot; the exit code says whether all are done.
-fn show_outcomes(outcomes: &[SlotOutcome]) -> anyhow::Result<ExitCode> {
-    for outcome in outcomes {
-        outln!("{}", line_of(outcome));
+fn show_outcomes(outcomes: &[SlotOutcome], json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        output::json(&outcomes)?;
+    } else {
+        for outcome in outcomes {
+            outln!("{}", line_of(outcome));
+        }
     }
     if outcomes.iter().all(|outcome| outcome.result.is_success()) {
         Ok(ExitCode::SUCCESS)
@@ -197,7 +208,8 @@ mod tests {
         let bad = SlotResult::Abandoned {
             reason: "lost".into(),
         };
-        let code = |outcomes: &[SlotOutcome]| format!("{:?}", show_outcomes(outcomes).unwrap());
+        let code =
+            |outcomes: &[SlotOutcome]| format!("{:?}", show_outcomes(outcomes, false).unwrap());
         assert_eq!(code(&[]), format!("{:?}", ExitCode::SUCCESS));
         assert_eq!(
             code(&[outcome(0, good())]),

@@ -27,7 +27,7 @@ pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
     LogSettings, MetricsSettings, OidcSettings, ProofCadence, RateLimitSettings, RedisSettings,
-    RetentionSettings, ScheduleSettings, ServerSettings,
+    RetentionSettings, SETTINGS, ScheduleSettings, ServerSettings,
 };
 pub use tiers::{Tier, Tiers};
 
