@@ -11,7 +11,10 @@ use utxoiq_store::{
 };
 
 use crate::Context;
-use crate::output::{self, note, outln};
+use crate::{
+    output::{self, note, out, outln},
+    table::{Side, table},
+};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -112,48 +115,53 @@ fn line_of(outcome: &SlotOutcome) -> String {
     ))
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)] // the answer, and a note where there is none
 fn show_status(tasks: &[TaskStatus], json: bool) -> anyhow::Result<()> {
     if json {
-        outln!("{}", serde_json::to_string_pretty(tasks)?);
-        return Ok(());
+        return output::json(&tasks);
     }
     if tasks.is_empty() {
         note("there are no scheduled tasks");
     }
-    for task in tasks {
-        outln!("{}", status_line(task));
-    }
+    let rows: Vec<[String; 6]> = tasks.iter().map(row).collect();
+    let columns = [
+        "TASK",
+        "DUE",
+        "LAST (UTC)",
+        "CAME TO",
+        "NEXT (UTC)",
+        "WHAT IT DOES",
+    ];
+    out!("{}", table(columns.map(|name| (name, Side::Left)), &rows));
     Ok(())
 }
 
-fn status_line(task: &TaskStatus) -> String {
-    let last = task.last.as_ref().map_or_else(
-        || "never ran".to_owned(),
+fn row(task: &TaskStatus) -> [String; 6] {
+    let (at, state) = task.last.as_ref().map_or_else(
+        || ("-".to_owned(), "never ran".to_owned()),
         |slot| {
             let error = match &slot.error {
                 Some(error) => format!(" ({})", one_line(error)),
                 None => String::new(),
             };
-            format!(
-                "last {} {}{error}",
+            (
                 short(slot.slot_at),
-                slot.state.as_str()
+                format!("{}{error}", slot.state.as_str()),
             )
         },
     );
     let flag = match (task.enabled, task.overdue) {
-        (false, _) => "  DISABLED",
-        (true, true) => "  OVERDUE",
+        (false, _) => ", DISABLED",
+        (true, true) => ", OVERDUE",
         (true, false) => "",
     };
-    format!(
-        "{}  {}  {last}  next {}{flag}  {}",
-        task.task,
-        task.cadence,
+    [
+        task.task.to_owned(),
+        task.cadence.clone(),
+        at,
+        format!("{state}{flag}"),
         short(task.next_slot_at),
-        task.description
-    )
+        task.description.to_owned(),
+    ]
 }
 
 /// An error may have lines of its own; a slot has one.

@@ -13,7 +13,8 @@ use utxoiq_store::{
 
 use crate::Context;
 use crate::operator::operator;
-use crate::output::{self, note, outln};
+use crate::output::{self, note, outln, plain};
+use crate::table::{Side, table};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -181,21 +182,34 @@ async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Res
     if tokens.is_empty() {
         note("there are no tokens; `token create` makes one");
     }
-    for token in tokens {
-        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-        outln!(
-            "{}  {}  {}  subject {}  tier {}  used {}  {}{}",
-            token.id,
-            token.name,
-            state(&token, now),
-            token.subject,
-            token.rate_tier.as_deref().unwrap_or("default"),
-            used(token.last_used_at),
-            scopes.join(","),
-            previous(&token, now),
-        );
+    let rows: Vec<[String; 7]> = tokens.iter().map(|token| row(token, now)).collect();
+    if !rows.is_empty() {
+        let columns = [
+            "ID",
+            "NAME",
+            "STATE",
+            "SUBJECT",
+            "TIER",
+            "USED (UTC)",
+            "SCOPES",
+        ];
+        let text = table(columns.map(|name| (name, Side::Left)), &rows);
+        output::write(format_args!("{text}"))?;
     }
     Ok(())
+}
+
+fn row(token: &Token, now: DateTime<Utc>) -> [String; 7] {
+    let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+    [
+        token.id.to_string(),
+        plain(&token.name),
+        state(token, now),
+        plain(&token.subject),
+        token.rate_tier.as_deref().unwrap_or("default").to_owned(),
+        used(token.last_used_at),
+        format!("{}{}", scopes.join(","), previous(token, now)),
+    ]
 }
 
 fn used(at: Option<DateTime<Utc>>) -> String {

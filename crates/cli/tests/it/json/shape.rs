@@ -32,14 +32,15 @@ impl Shapes {
 
     fn note(&mut self, path: &str, value: &Value, is_opaque: bool) {
         self.0
-            .entry(path.clone())
+            .entry(path.to_owned())
             .or_default()
             .insert(type_of(value));
         match value {
             Value::Object(members) if !is_opaque => {
                 for (name, value) in members {
                     let separator = if path.contains(": ") { "." } else { ": " };
-                    self.note(&format!("{path}{separator}{name}"),
+                    self.note(
+                        &format!("{path}{separator}{name}"),
                         value,
                         OPAQUE.contains(&name.as_str()),
                     );
