@@ -23,6 +23,7 @@ mod demo;
 mod doctor;
 mod feedback;
 mod hostile;
+mod json;
 mod kills;
 mod log;
 mod metrics;
