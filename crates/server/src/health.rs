@@ -153,6 +153,12 @@ impl Readiness {
         }
     }
 
+    /// Whether this process can serve, as `/readyz` says it.
+    pub fn is_ready(&self) -> bool {
+        let finding = self.shared.read().clone();
+        self.reason(&finding).is_none()
+    }
+
     fn report(&self, cache: CacheState, end_users: &'static str) -> Response {
         let finding = self.shared.read().clone();
         let schema = finding.schema.as_ref();

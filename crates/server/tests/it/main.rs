@@ -19,6 +19,7 @@ mod bad_input;
 mod contract;
 mod document;
 mod feedback_http;
+mod figures;
 mod health;
 mod input;
 mod limits;
