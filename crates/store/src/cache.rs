@@ -438,6 +438,18 @@ impl Cache {
         }
     }
 
+    /// How long ago the last completed round of listening for changes began; `None` before the first. Values are served from
+    /// here for [`FRESH_MILLIS`] of it.
+    pub fn heard(&self) -> Option<Duration> {
+        match self.0.local_until.load(SeqCst) {
+            0 => None,
+            until => {
+                let began = until.saturating_sub(FRESH_MILLIS);
+                Some(Duration::from_millis(time::millis().saturating_sub(began)))
+            }
+        }
+    }
+
     /// What happened to each kind of values since the process started.
     pub fn figures(&self) -> Vec<Figures> {
         let counters = &self.0.counters;
