@@ -56,7 +56,7 @@ async fn a_command_shows_what_a_serving_process_measured_and_fails_when_somethin
     let began = Instant::now();
     while admin.query_one(noted, &[]).await.unwrap().get::<_, &str>(0) != "missed" {
         assert!(
-            began.elapsed() < Duration::from_secs(60),
+            began.elapsed() < Duration::from_mins(1),
             "nobody has noted it"
         );
         tokio::time::sleep(Duration::from_secs(1)).await;
