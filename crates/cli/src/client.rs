@@ -51,7 +51,29 @@ pub struct Api {
     token: String,
 }
 
+impl Connection {
+    /// The service's address, as it may be shown.
+    pub fn address(&self) -> &Url {
+        &self.url
+    }
+}
+
 impl Api {
+    /// What the service says of whether it is ready: the status and the body. Needs no token.
+    pub async fn ready(connection: &Connection) -> anyhow::Result<(u16, Value)> {
+        utxoiq_store::cold::use_ring();
+        let mut http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(4))
+            .no_proxy();
+        if let Some(file) = &connection.ca_file {
+            http = http.tls_certs_only(authorities(file)?);
+        }
+        let url = connection.url.join("/readyz")?;
+        let answer = http.build()?.get(url).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.json().await.unwrap_or_default()))
+    }
+
     /// A client with the token of the environment.
     pub fn connect(connection: &Connection) -> anyhow::Result<Self> {
         let token = std::env::var(TOKEN_VARIABLE).map_err(|_| {

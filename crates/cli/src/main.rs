@@ -9,6 +9,7 @@ mod backup;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod feedback;
 mod init;
 mod log;
@@ -87,6 +88,8 @@ enum Command {
     Demo(demo::Args),
     /// Show the acceptance criteria and how they stand; exits 1 where one is missed
     Slo(slo::Args),
+    /// Check everything around the store, and say how to mend what is wrong
+    Doctor(doctor::Args),
     /// Show the configuration's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -118,16 +121,27 @@ fn variables() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
+fn configuration(file: Option<&std::path::Path>) -> anyhow::Result<Config> {
+    let mut loader = Loader::default();
+    if let Some(file) = file {
+        loader = loader.file(file)?;
+    }
+    Ok(loader.env(variables())?.finish()?)
+}
+
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // Settings that name a store without keys are refused: whoever makes the keys must not need settings.
     if let Command::Backup(backup::Command::Keygen { output }) = cli.command {
         return backup::keygen(output);
     }
-    let mut loader = Loader::default();
-    if let Some(file) = &cli.config {
-        loader = loader.file(file)?;
-    }
-    let config = loader.env(variables())?.finish()?;
+    let config = match configuration(cli.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => match cli.command {
+            // That is what it looks for.
+            Command::Doctor(args) => return doctor::unreadable(&error, args.json),
+            _ => return Err(error),
+        },
+    };
     let serves = matches!(cli.command, Command::Serve(_));
     let traces = traces::asked();
     log::start(
@@ -161,6 +175,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Schedule(command) => schedule::run(command, context).await,
                 Command::Demo(args) => demo::run(args, context).await,
                 Command::Slo(args) => slo::run(args, context).await,
+                Command::Doctor(args) => doctor::run(args, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
             }

@@ -4,12 +4,14 @@ use std::{process::ExitCode, time::Duration};
 
 use utxoiq_store::{
     Store,
-    slo::{self, Criterion, Report, State},
+    slo::{self, Criterion, Report, State, probes::Probe},
+    worker::criteria,
 };
 
 use crate::{
     Context,
-    output::{out, outln, plain},
+    operator::actor,
+    output::{note, out, outln, plain},
     table::{Side, table},
     target::or_interrupted,
 };
@@ -26,6 +28,9 @@ pub struct Args {
     /// How far back what was measured is looked at; slo.window_hours unless said
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(i64).range(1..=slo::MAX_WINDOW_HOURS))]
     window_hours: Option<i64>,
+    /// Try the capabilities in a scratch database first (database.drill_url), and say what was tried
+    #[arg(long, conflicts_with = "watch")]
+    probe: bool,
     /// Print JSON, with all evidence
     #[arg(long)]
     json: bool,
@@ -42,6 +47,10 @@ fn known(id: &str) -> Result<String, String> {
 
 pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let store = Store::open(context.config)?;
+    if args.probe {
+        let probe = criteria::probe(&store, &actor(), store.now()).await?;
+        tried(&probe);
+    }
     if !args.watch {
         return show(&store, &args).await;
     }
@@ -69,6 +78,26 @@ async fn show(store: &Store, args: &Args) -> anyhow::Result<ExitCode> {
     }
     let is_missed = report.criteria.iter().any(|one| one.state == State::Missed);
     Ok(ExitCode::from(u8::from(is_missed)))
+}
+
+/// What was tried, beside the answer.
+fn tried(probe: &Probe) {
+    for step in &probe.steps {
+        let sign = if step.ok { '✔' } else { '✘' };
+        note(format_args!(
+            "{sign} {} {}: {} ({} ms)",
+            step.criterion,
+            plain(&step.step),
+            plain(&step.message),
+            step.took_milliseconds
+        ));
+    }
+    if let Some(error) = &probe.error {
+        note(format_args!(
+            "✘ the rest could not be tried: {}",
+            plain(error)
+        ));
+    }
 }
 
 /// A sign and a word: whoever sees no difference between the signs reads the words.

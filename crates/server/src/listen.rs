@@ -7,8 +7,14 @@
 //! * A client that takes nothing of its answer for `server.request_timeout_seconds` is disconnected: what it asked for takes memory.
 //! * With a certificate, TLS 1.2 or newer is spoken and nothing else. A handshake holds a place and has the head's time; who is
 //!   slow at it keeps nobody else from being accepted.
-//! * On shutdown nothing new is accepted, idle connections close, requests under way are finished within the grace
-//!   period, and what is left then is cut off.
+//! * On shutdown `/readyz` says so first; for `server.shutdown_delay_seconds` all is answered as before, with `Connection: close`, so
+//!   that a balancer turns away before the door is closed. Then nothing new is accepted, idle connections close, requests under
+//!   way are finished within the grace period, and what is left then is cut off.
+//!
+//! ```text
+//! told to stop ──► not ready, still serving ──► door closed, finishing ──► cut off
+//!                  └─ shutdown_delay_seconds ─┘└─ shutdown_grace_seconds ─┘
+//! ```
 
 mod places;
 mod tls;
@@ -17,14 +23,17 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use axum::{
     Router,
     body::{Body, HttpBody as _},
-    http::{Request, Response},
+    http::{HeaderValue, Request, Response, header},
 };
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::Service};
@@ -67,9 +76,11 @@ struct Shared {
     tls: Option<ServedTls>,
     handshake_timeout: Duration,
     write_timeout: Duration,
+    /// Whether clients are asked to go elsewhere.
+    leaving: Arc<AtomicBool>,
 }
 
-/// Serves until `shutdown` completes, then drains. `draining` is called when no connection is accepted any more. Fails only
+/// Serves until `shutdown` completes, then drains. `draining` is called when clients are to go elsewhere. Fails only
 /// at the start, on a certificate that cannot be served.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -93,7 +104,15 @@ pub(crate) async fn serve(
         tls,
         handshake_timeout: head_timeout,
         write_timeout: Duration::from_secs(settings.request_timeout_seconds),
+        leaving: Arc::default(),
     });
+    let leaving = Arc::clone(&shared.leaving);
+    let told = async {
+        shutdown.await;
+        draining();
+        leaving.store(true, Relaxed);
+        tokio::time::sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
+    };
     let accepting = async {
         loop {
             let (stream, address) = accept(&listener).await;
@@ -117,10 +136,9 @@ pub(crate) async fn serve(
     tokio::select! {
         () = accepting => {}
         () = following => {}
-        () = shutdown => {}
+        () = told => {}
     }
     drop(listener);
-    draining();
     phase.send_replace(Phase::Draining);
     let grace = Duration::from_secs(settings.shutdown_grace_seconds);
     if tokio::time::timeout(grace, places.all_left())
@@ -196,6 +214,7 @@ async fn requests(
     let service = Seated {
         seat: Arc::clone(seat),
         peer,
+        leaving: Arc::clone(&shared.leaving),
         service: TowerToHyperService::new(shared.router.clone()),
     };
     let serving = shared
@@ -227,6 +246,7 @@ async fn requests(
 struct Seated {
     seat: Arc<Seat>,
     peer: Peer,
+    leaving: Arc<AtomicBool>,
     service: TowerToHyperService<Router>,
 }
 
@@ -242,8 +262,13 @@ impl Service<Request<Incoming>> for Seated {
         };
         request.extensions_mut().insert(self.peer);
         let answering = self.service.call(request);
+        let leaving = Arc::clone(&self.leaving);
         Box::pin(async move {
-            let Ok(answer) = answering.await;
+            let Ok(mut answer) = answering.await;
+            if leaving.load(Relaxed) {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
             if answer.body().size_hint().exact().is_some() {
                 return Ok(answer);
             }

@@ -69,10 +69,11 @@ create index slo_changes_changed_idx on slo_changes (changed_at);
 
 -- What retention should have moved or deleted by now, for the role that serves: holds are not for it to read. At most 1,000 rows of
 -- each kind are counted; what is held is not due.
+-- A text, not a parsed body: PostgreSQL writes that one otherwise after a restore, and a proof compares it.
 create function slo_overdue(metrics_before date, jobs_before date, feedback_before date, gone_before date, ended_before timestamptz)
     returns table (what text, due bigint, oldest date)
     language sql stable security definer set search_path = public, pg_temp
-begin atomic
+as $$
     select 'metrics', count(*), min(d.day)
     from (select m.day from metric_days m
           where m.state in ('open', 'detached') and m.day < metrics_before and not archive_day_is_held('metrics', m.day)
@@ -108,7 +109,7 @@ begin atomic
     from (select a.day from archives a
           where a.ended_at < ended_before and a.removed_at is null
           order by a.ended_at limit 1000) d;
-end;
+$$;
 
 comment on table slo_facts is 'What serving processes measured: counts by bucket of value, for each minute or hour and process.';
 comment on table slo_probes is 'Each time that capabilities were tried in a scratch database, and what came of it.';

@@ -65,7 +65,7 @@ pub use start::Opened;
 
 use crate::{
     config::BackfillSettings,
-    db::{self, Pool},
+    db::{self, Pool, Reads},
     error::{Error, Result},
 };
 
@@ -73,15 +73,22 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Backfill<'a> {
     pool: &'a Pool,
+    reads: &'a Reads,
     settings: &'a BackfillSettings,
     caches: &'a JobCaches,
 }
 
 impl<'a> Backfill<'a> {
-    /// Backfill jobs over a pool, with what of them is cached.
-    pub fn new(pool: &'a Pool, settings: &'a BackfillSettings, caches: &'a JobCaches) -> Self {
+    /// Backfill jobs over a pool, lists also over its replicas, with what of them is cached.
+    pub fn new(
+        pool: &'a Pool,
+        reads: &'a Reads,
+        settings: &'a BackfillSettings,
+        caches: &'a JobCaches,
+    ) -> Self {
         Self {
             pool,
+            reads,
             settings,
             caches,
         }

@@ -42,6 +42,7 @@ mod figures;
 pub mod fuzz;
 mod keeper;
 mod listener;
+pub mod look;
 pub mod outbox;
 mod space;
 mod time;
@@ -63,6 +64,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinHandle;
+use tracing::{Dispatch, instrument::WithSubscriber as _, subscriber::NoSubscriber};
 
 pub use batch::{Load, Loaded};
 pub use figures::{Figures, LATENCY_BOUNDS};
@@ -72,6 +74,7 @@ use crate::{
     config::{CacheSettings, Config, Secret},
     db::{Pool, Snapshot},
     error::{Error, Result},
+    measure::Meters,
 };
 use figures::Counters;
 use listener::{Attached, Listener};
@@ -243,6 +246,15 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Runs a task of the cache. Where whoever makes it is not to be heard of in the log, what the task has to say is not, either.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let is_silent = tracing::dispatcher::get_default(Dispatch::is::<NoSubscriber>);
+    if is_silent {
+        return tokio::spawn(task.with_subscriber(NoSubscriber::default()));
+    }
+    tokio::spawn(task)
+}
+
 /// What all spaces share, and the tasks.
 struct Shared {
     core: Arc<Core>,
@@ -262,7 +274,7 @@ impl Shared {
     /// Starts hearing of changes, if that was not done yet. Until the first round is over nothing is served from here.
     fn start(&self) {
         self.keeper
-            .get_or_init(|| AbortOnDrop(tokio::spawn(keeper::keep(Arc::clone(&self.core)))));
+            .get_or_init(|| AbortOnDrop(spawn(keeper::keep(Arc::clone(&self.core)))));
     }
 
     /// The number of the first round that is still to begin; `None` while nothing is cached at all.
@@ -279,6 +291,7 @@ struct Core {
     has_redis: bool,
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
     counters: [Arc<Counters>; Kind::ALL.len()],
+    meters: Meters,
     rounds: AtomicU64,
     local_until: AtomicU64,
     redis_until: AtomicU64,
@@ -363,6 +376,7 @@ impl Cache {
             has_redis: connector.is_some(),
             listeners: Mutex::default(),
             counters: Default::default(),
+            meters: Meters::default(),
             rounds: AtomicU64::new(0),
             local_until: AtomicU64::new(0),
             redis_until: AtomicU64::new(0),
@@ -371,7 +385,7 @@ impl Cache {
         });
         let watch = connector.map(|connector| {
             let watching = keeper::watch(Arc::clone(&core), connector);
-            AbortOnDrop(tokio::spawn(watching))
+            AbortOnDrop(spawn(watching))
         });
         Ok(Self(Arc::new(Shared {
             core,
@@ -431,6 +445,11 @@ impl Cache {
             .into_iter()
             .map(|kind| counters[kind as usize].read(kind))
             .collect()
+    }
+
+    /// What this process measures of its cache.
+    pub fn meters(&self) -> &Meters {
+        &self.0.meters
     }
 
     /// How long some values that lie in Redis have left there; none while it is not used.

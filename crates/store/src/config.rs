@@ -22,7 +22,7 @@ pub(crate) use host::is_loopback;
 pub use load::{ENV_PREFIX, Loader};
 pub use object_store::ObjectStoreSettings;
 pub use roles::Roles;
-pub use secret::Secret;
+pub use secret::{Secret, SecretUrls};
 pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
@@ -52,11 +52,12 @@ impl Setting {
         format!("{}.{}", self.section, self.key)
     }
 
-    /// The environment variable that sets it; the three addresses keep the names everyone knows.
+    /// The environment variable that sets it; the addresses keep the names everyone knows.
     pub fn env(&self) -> String {
         match (self.section, self.key) {
             ("database", "url") => "DATABASE_URL".into(),
             ("database", "admin_url") => "DATABASE_ADMIN_URL".into(),
+            ("database", "read_urls") => "DATABASE_READ_URLS".into(),
             ("redis", "url") => "REDIS_URL".into(),
             (section, key) => format!(
                 "{ENV_PREFIX}{}__{}",

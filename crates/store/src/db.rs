@@ -13,6 +13,7 @@ pub mod migrate;
 mod open;
 mod password;
 pub mod pool;
+pub mod replica;
 pub mod roles;
 mod snapshot;
 mod tls;
@@ -28,6 +29,7 @@ pub use dedicated::Dedicated;
 pub(crate) use login::password_of;
 pub use open::OpenTransaction;
 pub use pool::{Connection, Pool};
+pub use replica::Reads;
 pub use snapshot::{Snapshot, TransactionId};
 pub(crate) use tls::variables as tls_variables;
 

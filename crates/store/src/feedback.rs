@@ -41,27 +41,33 @@ pub use stats::{Counts, Loaded, Stats, load_stats};
 pub use trend::{MAX_TREND_DAYS, TrendDay};
 pub use write::Written;
 
-use crate::{config::FeedbackSettings, db::Pool};
+use crate::{
+    config::FeedbackSettings,
+    db::{Pool, Reads},
+};
 
 /// The handle: `store.feedback()`.
 #[derive(Debug, Clone, Copy)]
 pub struct Feedback<'a> {
     pool: &'a Pool,
+    reads: &'a Reads,
     settings: &'a FeedbackSettings,
     writer: &'a Writer,
     stats: &'a StatsCache,
 }
 
 impl<'a> Feedback<'a> {
-    /// Feedback over a pool; its writes share transactions with those of every handle on the same writer.
+    /// Feedback over a pool, lists and rankings also over its replicas; its writes share transactions with those of every handle on the same writer.
     pub fn new(
         pool: &'a Pool,
+        reads: &'a Reads,
         settings: &'a FeedbackSettings,
         writer: &'a Writer,
         stats: &'a StatsCache,
     ) -> Self {
         Self {
             pool,
+            reads,
             settings,
             writer,
             stats,

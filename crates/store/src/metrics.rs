@@ -39,7 +39,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     config::MetricsSettings,
-    db::{self, Pool},
+    db::{self, Pool, Reads},
     error::Result,
 };
 
@@ -47,21 +47,24 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Metrics<'a> {
     pool: &'a Pool,
+    reads: &'a Reads,
     settings: &'a MetricsSettings,
     intake: &'a Intake,
     caches: &'a MetricCaches,
 }
 
 impl<'a> Metrics<'a> {
-    /// Metrics over a pool; what is recorded shares transactions with every handle on the same intake.
+    /// Metrics over a pool, long reads also over its replicas; what is recorded shares transactions with every handle on the same intake.
     pub fn new(
         pool: &'a Pool,
+        reads: &'a Reads,
         settings: &'a MetricsSettings,
         intake: &'a Intake,
         caches: &'a MetricCaches,
     ) -> Self {
         Self {
             pool,
+            reads,
             settings,
             intake,
             caches,

@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     cold::ColdStore,
     config::{Config, DatabaseSettings},
-    db::Pool,
+    db::{Pool, Reads},
     error::{Error, Result},
     feedback::{Feedback, StatsCache, Writer},
     limit::Limiter,
@@ -31,6 +31,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    reads: Reads,
     cache: Cache,
     limiter: Limiter,
     jobs: JobCaches,
@@ -71,6 +72,7 @@ impl Store {
             backup_stores: BackupStores::open(&config)?,
             alerts: Alerts::open(&config)?,
             retention_pool: retention_pool(&config)?,
+            reads: Reads::open(&pool, &config.database)?,
             granted: Arc::new(Granted::new(&config.oidc)?),
             slo: Arc::default(),
             pool,
@@ -118,13 +120,14 @@ impl Store {
 
     /// Backfill jobs.
     pub fn backfill(&self) -> Backfill<'_> {
-        Backfill::new(&self.pool, &self.config.backfill, &self.jobs)
+        Backfill::new(&self.pool, &self.reads, &self.config.backfill, &self.jobs)
     }
 
     /// Feedback of users on insights.
     pub fn feedback(&self) -> Feedback<'_> {
         Feedback::new(
             &self.pool,
+            &self.reads,
             &self.config.feedback,
             &self.feedback_writer,
             &self.stats,
@@ -135,6 +138,7 @@ impl Store {
     pub fn metrics(&self) -> Metrics<'_> {
         Metrics::new(
             &self.pool,
+            &self.reads,
             &self.config.metrics,
             &self.intake,
             &self.metric_caches,
@@ -209,6 +213,11 @@ impl Store {
     /// The connection pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Where long reads go: to replicas, where there are some.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The cache.

@@ -141,6 +141,29 @@ impl PgCluster {
         .await
     }
 
+    /// A hot standby of this cluster: a copy of it, made now, that goes on streaming. Same users and passwords. What
+    /// `settings` say wins over what the copy brings.
+    pub async fn standby(&self, settings: &[(&str, &str)]) -> Self {
+        let (primary, password) = (self.port, self.password.clone());
+        let (bin_dir, fsync) = {
+            let cluster = self.lock();
+            (cluster.bin_dir.clone(), cluster.fsync)
+        };
+        let mut text = String::new();
+        for (name, value) in settings {
+            let _ = writeln!(text, "{name} = '{value}'");
+        }
+        blocking(move || {
+            let cluster = Cluster::copy_of(primary, &password, bin_dir, fsync, &text);
+            Self {
+                port: cluster.port,
+                cluster: Arc::new(Mutex::new(cluster)),
+                password,
+            }
+        })
+        .await
+    }
+
     /// The port of 127.0.0.1; it stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.port
@@ -251,29 +274,69 @@ struct Cluster {
     log_file: PathBuf,
     last_will: LastWill,
     dir: Option<TempDir>,
+    fsync: bool,
 }
 
 impl Cluster {
     fn create(options: &PgOptions, password: &str) -> Self {
         let bin_dir = options.bin_dir.clone().unwrap_or_else(find_bin_dir);
+        let cluster = Self::without_data(bin_dir, options.fsync);
+        cluster.initdb(options, password);
+        cluster.started()
+    }
+
+    fn copy_of(primary: u16, password: &str, bin_dir: PathBuf, fsync: bool, own: &str) -> Self {
+        // Where `postgres` is a link, its companions are where it leads.
+        let bin_dir = fs::canonicalize(bin_dir.join("postgres"))
+            .ok()
+            .and_then(|postgres| Some(postgres.parent()?.to_owned()))
+            .unwrap_or(bin_dir);
+        let cluster = Self::without_data(bin_dir, fsync);
+        let output = cluster
+            .command("pg_basebackup")
+            .env("PGPASSWORD", password)
+            .args(["--host", "127.0.0.1", "--port", &primary.to_string()])
+            .args(["--username", SUPERUSER, "--checkpoint", "fast"])
+            // With what it takes to go on streaming.
+            .args(["--write-recovery-conf", "--pgdata"])
+            .arg(&cluster.data)
+            .args((!fsync).then_some("--no-sync"))
+            .output()
+            .expect("cannot run pg_basebackup");
+        assert!(
+            output.status.success(),
+            "pg_basebackup failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        File::options()
+            .append(true)
+            .open(cluster.data.join("postgresql.auto.conf"))
+            .and_then(|mut file| file.write_all(own.as_bytes()))
+            .expect("cannot write a standby's settings");
+        cluster.started()
+    }
+
+    fn without_data(bin_dir: PathBuf, fsync: bool) -> Self {
         let account = Account::for_servers();
         let dir = private_dir(account);
-        let data = dir.path().join("data");
-        let mut cluster = Self {
+        Self {
             bin_dir,
             account,
             port: 0,
             postmaster: None,
             log_file: dir.path().join("log"),
             last_will: LastWill::new(Some(dir.path())),
-            data,
+            data: dir.path().join("data"),
             dir: Some(dir),
-        };
-        cluster.initdb(options, password);
+            fsync,
+        }
+    }
+
+    fn started(mut self) -> Self {
         for _ in 0..20 {
-            cluster.port = ports::free_port();
-            match cluster.try_start() {
-                Ok(()) => return cluster,
+            self.port = ports::free_port();
+            match self.try_start() {
+                Ok(()) => return self,
                 Err(StartError::PortTaken) => {}
                 Err(StartError::Other(reason)) => panic!("{reason}"),
             }

@@ -6,7 +6,10 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utxoiq_store::{db::pool::PoolSnapshot, token::Scope};
+use utxoiq_store::{
+    db::{pool::PoolSnapshot, replica::ReplicaSnapshot},
+    token::Scope,
+};
 
 use crate::{
     AppState,
@@ -61,6 +64,41 @@ pub struct PoolFigures {
     /// Failed attempts to connect, by cause.
     connect_failures: BTreeMap<&'static str, u64>,
     wait: WaitFigures,
+    /// How each replica of `database.read_urls` fares.
+    replicas: Vec<ReplicaFigures>,
+}
+
+/// A replica at one moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplicaFigures {
+    /// Its host, port and database.
+    name: String,
+    /// Whether reads are sent to it now; one that was behind or failed rests for a moment.
+    in_use: bool,
+    /// How many bytes of the primary's log it lacked when it was last asked.
+    behind_bytes: i64,
+    /// Reads that it answered.
+    served_total: u64,
+    /// Reads that the primary answered because it was behind.
+    late_total: u64,
+    /// Reads that the primary answered because it failed, or is no replica any more.
+    failed_total: u64,
+    /// Connections to it.
+    total_connections: i64,
+}
+
+impl From<ReplicaSnapshot> for ReplicaFigures {
+    fn from(replica: ReplicaSnapshot) -> Self {
+        Self {
+            name: replica.name,
+            in_use: replica.in_use,
+            behind_bytes: replica.behind_bytes,
+            served_total: replica.served_total,
+            late_total: replica.late_total,
+            failed_total: replica.failed_total,
+            total_connections: i64::try_from(replica.pool.size).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// How long requests waited for their connection.
@@ -89,8 +127,8 @@ pub struct WaitBucket {
     count: u64,
 }
 
-impl From<PoolSnapshot> for PoolFigures {
-    fn from(pool: PoolSnapshot) -> Self {
+impl PoolFigures {
+    fn of(pool: PoolSnapshot, replicas: Vec<ReplicaSnapshot>) -> Self {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         Self {
             size: count(pool.max),
@@ -115,6 +153,7 @@ impl From<PoolSnapshot> for PoolFigures {
                 .iter()
                 .map(|(cause, n)| (cause.as_str(), *n))
                 .collect(),
+            replicas: replicas.into_iter().map(ReplicaFigures::from).collect(),
             wait: WaitFigures {
                 count: pool.wait.count(),
                 sum_microseconds: pool.wait.sum_microseconds,
@@ -153,6 +192,9 @@ async fn show(State(state): State<AppState>) -> Json<PoolAnswer> {
     let now = state.store.now();
     Json(PoolAnswer {
         status: "success",
-        metrics: state.store.pool().snapshot(now).into(),
+        metrics: PoolFigures::of(
+            state.store.pool().snapshot(now),
+            state.store.reads().snapshot(now),
+        ),
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     input::{Input, Path, Query},
     routes::{Call, Routes},
 };
-use wire::{Criterion, Report};
+use wire::{CriterionDetails, Report};
 
 const PATH: &str = "/api/v1/slo";
 
@@ -39,10 +39,10 @@ pub fn routes() -> Routes {
             report,
         )
         .add(
-            Call::get("/api/v1/slo/{criterion}", Scope::SloRead, "One criterion, and how it stands")
+            Call::get("/api/v1/slo/{criterion}", Scope::SloRead, "One criterion, how it stands, and how it stood")
                 .path_fields::<wire::CriterionPath>()
                 .query::<wire::WindowQuery>()
-                .answers::<Criterion>("how it stands")
+                .answers::<CriterionDetails>("how it stands and stood")
                 .refuses(404, "criterion_not_found", "there is no such criterion"),
             criterion,
         )
@@ -67,11 +67,15 @@ async fn criterion(
     State(state): State<AppState>,
     Path(mut path): Path,
     Query(mut query): Query,
-) -> ApiResult<Json<Criterion>> {
+) -> ApiResult<Json<CriterionDetails>> {
     let id = path.text("criterion", 4..=4);
     let window = window(&mut query);
     path.and(query).finish()?;
     let store = &state.store;
     let criterion = store.slo().criterion(&id, store.now(), window).await?;
-    Ok(Json(criterion.into()))
+    let history = store.slo().changes(criterion.id).await?;
+    Ok(Json(CriterionDetails {
+        criterion: criterion.into(),
+        history: history.into_iter().map(Into::into).collect(),
+    }))
 }

@@ -32,24 +32,27 @@ impl Backfill<'_> {
     }
 
     async fn list_unmeasured(&self, filter: &JobFilter) -> Result<Vec<Job>> {
-        let client = self.pool.get().await?;
         let (limit, offset) = (&filter.limit, &filter.offset);
         let status = filter.status.map(Status::shown);
         let rows = match (&filter.job_type, &status) {
-            (None, None) => db::query(&client, &queries::LIST, &[limit, offset]).await?,
+            (None, None) => self.reads.query(&queries::LIST, &[limit, offset]).await?,
             (None, Some(status)) => {
-                db::query(&client, &queries::LIST_BY_STATUS, &[limit, offset, status]).await?
+                self.reads
+                    .query(&queries::LIST_BY_STATUS, &[limit, offset, status])
+                    .await?
             }
             (Some(kind), None) => {
-                db::query(&client, &queries::LIST_BY_TYPE, &[limit, offset, kind]).await?
+                self.reads
+                    .query(&queries::LIST_BY_TYPE, &[limit, offset, kind])
+                    .await?
             }
             (Some(kind), Some(status)) => {
-                db::query(
-                    &client,
-                    &queries::LIST_BY_TYPE_AND_STATUS,
-                    &[limit, offset, kind, status],
-                )
-                .await?
+                self.reads
+                    .query(
+                        &queries::LIST_BY_TYPE_AND_STATUS,
+                        &[limit, offset, kind, status],
+                    )
+                    .await?
             }
         };
         rows.iter().map(Job::from_row).collect()
@@ -71,6 +74,15 @@ impl Backfill<'_> {
 
     /// A job with its ledger, attempts, errors and checkpoints.
     pub async fn details(&self, id: Uuid, now: DateTime<Utc>) -> Result<Option<Details>> {
+        self.reads
+            .run(|pool| {
+                let there = Self { pool, ..*self };
+                Box::pin(async move { there.details_there(id, now).await })
+            })
+            .await
+    }
+
+    async fn details_there(&self, id: Uuid, now: DateTime<Utc>) -> Result<Option<Details>> {
         let mut client = self.pool.get().await?;
         // One snapshot, so that what is covered and what is missing add up.
         let tx = client

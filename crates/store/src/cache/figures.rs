@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::Kind;
-use crate::measure::{BUCKETS, Meter};
 
 /// Upper bounds of the histogram of invalidation latency, in milliseconds; C4.3 allows 1,000.
 pub const LATENCY_BOUNDS: [u64; 9] = [10, 20, 50, 75, 100, 200, 500, 700, 1_000];
@@ -25,12 +24,6 @@ pub(super) struct Counters {
     pub fills_refused: AtomicU64,
     pub invalidations: AtomicU64,
     pub generations: AtomicU64,
-    /// Reads that this process's memory did not answer: Redis was asked before the database, or could not be.
-    pub asked_redis: AtomicU64,
-    pub without_redis: AtomicU64,
-    /// Of the latter: those that were not answered.
-    pub without_redis_failed: AtomicU64,
-    took: [AtomicU64; BUCKETS],
     latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
     latency_sum_milliseconds: AtomicU64,
 }
@@ -52,23 +45,11 @@ impl Counters {
         self.latency_sum_milliseconds.fetch_add(millis, Relaxed);
     }
 
-    /// Notes how long a read took that this process's memory did not answer; `None`: it was not answered.
-    pub fn observe_read(&self, took: Option<Duration>) {
-        let bounds = Meter::StatsRead.bounds();
-        let micros = took.map_or(u128::MAX, |took| took.as_micros());
-        let bucket = bounds.iter().position(|bound| micros <= u128::from(*bound));
-        count(&self.took[bucket.unwrap_or(bounds.len())]);
-    }
-
     /// All counters as they are now.
     pub fn read(&self, kind: Kind) -> Figures {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         let mut latency = [0; LATENCY_BOUNDS.len() + 1];
         for (copy, counter) in latency.iter_mut().zip(&self.latency) {
-            *copy = get(counter);
-        }
-        let mut took = [0; BUCKETS];
-        for (copy, counter) in took.iter_mut().zip(&self.took) {
             *copy = get(counter);
         }
         Figures {
@@ -84,10 +65,6 @@ impl Counters {
             fills_refused: get(&self.fills_refused),
             invalidations: get(&self.invalidations),
             generations: get(&self.generations),
-            asked_redis: get(&self.asked_redis),
-            without_redis: get(&self.without_redis),
-            without_redis_failed: get(&self.without_redis_failed),
-            took,
             latency,
             latency_sum_milliseconds: get(&self.latency_sum_milliseconds),
         }
@@ -121,14 +98,6 @@ pub struct Figures {
     pub invalidations: u64,
     /// How often everything was let go because changes may have been missed.
     pub generations: u64,
-    /// Reads that this process did not answer from its memory and that asked Redis before the database.
-    pub asked_redis: u64,
-    /// Such reads while Redis was away.
-    pub without_redis: u64,
-    /// Of these: those that were not answered.
-    pub without_redis_failed: u64,
-    /// How many reads that this process did not answer from its memory took how long, in the buckets of [`Meter::StatsRead`].
-    pub took: [u64; BUCKETS],
     /// How many changes were gone from this process within each of [`LATENCY_BOUNDS`], and after the last.
     pub latency: [u64; LATENCY_BOUNDS.len() + 1],
     /// The sum of those times.

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     db::Dedicated,
     error::{Error, Result},
+    measure::Meter,
 };
 
 /// How long one question to the database may take; the link is given up then.
@@ -282,6 +283,9 @@ impl Keeper {
                 if listener.concerns(&change.kind, change.key.as_deref()) != Heard::Nothing {
                     count(&listener.counters().invalidations);
                     listener.counters().observe_latency(change.age + took);
+                    let millis = (change.age + took).as_millis();
+                    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+                    self.core.meters.record(Meter::Invalidation, millis);
                 }
             }
         }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use super::{
-    Cached, Key, Shared,
+    Cached, Key, Kind, Shared,
     batch::{Batcher, Load},
     envelope,
     figures::{Counters, count},
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     db::TransactionId,
     error::{Error, Result},
+    measure::{Meter, UNANSWERED},
     trace,
 };
 
@@ -172,8 +173,13 @@ impl<K: Key> Space<K> {
     ) -> Result<Arc<Cached<K::Value>>> {
         let began = Instant::now();
         let fetched = self.fetch(key, seen).await;
-        let took = fetched.is_ok().then(|| began.elapsed());
-        self.0.counters.observe_read(took);
+        if K::KIND == Kind::FeedbackStats {
+            let meters = &self.0.shared.meters;
+            match &fetched {
+                Ok(_) => meters.since(Meter::StatsRead, began),
+                Err(_) => meters.record(Meter::StatsRead, UNANSWERED),
+            }
+        }
         fetched
     }
 
@@ -336,7 +342,7 @@ impl<K: Key> Inner<K> {
         let Some(wire) = self.usable_wire(key) else {
             return self.load_unasked(key, ticket).await;
         };
-        count(&self.counters.asked_redis);
+        self.shared.meters.record(Meter::RedisFirst, 0);
         let names = Names::of(&wire.prefix, key);
         let token = format!("{:032x}", rand::rng().random::<u128>());
         let lease = match wire.wire.look(&names.value, &names.lease, &token).await {
@@ -368,10 +374,9 @@ impl<K: Key> Inner<K> {
         let is_away = self.shared.has_redis && self.shared.attached(time::millis()).is_none();
         let loaded = self.load(key, ticket).await;
         if is_away {
-            count(&self.counters.without_redis);
-            if loaded.is_err() {
-                count(&self.counters.without_redis_failed);
-            }
+            let meters = &self.shared.meters;
+            meters.record(Meter::RedisFirst, 1);
+            meters.record(Meter::WithoutRedis, u64::from(loaded.is_err()));
         }
         loaded
     }

@@ -325,6 +325,12 @@ impl Wire {
         self.ask(name, call.invoke_async(&mut connection)).await
     }
 
+    /// Asks something; `None` where the server refused it.
+    pub async fn tell<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<Option<T>, Dead> {
+        let mut connection = self.connection.clone();
+        self.ask("tell", command.query_async(&mut connection)).await
+    }
+
     /// Asks whether it is there.
     pub async fn ping(&self) -> Result<(), Dead> {
         let mut connection = self.connection.clone();

@@ -278,8 +278,18 @@ impl RateLimitSettings {
 }
 
 impl DatabaseSettings {
-    fn rules(&self) -> [Rule; 11] {
+    fn rules(&self) -> [Rule; 13] {
         [
+            (
+                self.read_urls
+                    .as_ref()
+                    .is_some_and(|urls| urls.as_slice().len() > 16),
+                "database.read_urls must name at most 16 replicas: each gets a pool of connections",
+            ),
+            (
+                !(10..=10_000).contains(&self.replica_patience_milliseconds),
+                "database.replica_patience_milliseconds must be from 10 to 10000",
+            ),
             (self.pool_max == 0, "database.pool_max must be at least 1"),
             (
                 self.pool_min > self.pool_max,

@@ -2,7 +2,7 @@
 //!
 //! # What it guarantees
 //!
-//! * `?sslmode=verify-full&sslrootcert=/ca.pem` means what it means to libpq, in each of the five addresses and in both
+//! * `?sslmode=verify-full&sslrootcert=/ca.pem` means what it means to libpq, in each address and in both
 //!   forms (`postgresql://…` and `key=value`): the driver itself knows neither, and would refuse them.
 //! * The settings `database.tls…` and `database.password_source` are defaults for all addresses. They are written into
 //!   the address when the configuration is read, so that whoever gets an address gets all of it; what the address says
@@ -29,7 +29,7 @@ use serde::Deserialize;
 use tokio_postgres::config::{Host, SslMode};
 use url::Url;
 
-use super::{DatabaseSettings, Secret, is_loopback};
+use super::{DatabaseSettings, Secret, SecretUrls, is_loopback};
 use crate::error::{Error, Result};
 
 /// Where a process on Google's platform gets the tokens of its own service account. They let it log in to databases and do
@@ -328,6 +328,8 @@ impl DatabaseSettings {
         self.retention_url = complete(self, &self.retention_url);
         self.backup_url = complete(self, &self.backup_url);
         self.drill_url = complete(self, &self.drill_url);
+        let read_urls = self.read_urls.as_ref();
+        self.read_urls = read_urls.map(|urls| urls.map(|url| self.completed(url)));
     }
 
     /// The addresses and what they say of TLS are looked at now, not when they are first used; they are never shown.
@@ -355,6 +357,9 @@ impl DatabaseSettings {
             if let Some(url) = url {
                 DatabaseUrl::parse(url.expose(), name)?;
             }
+        }
+        for url in self.read_urls.iter().flat_map(SecretUrls::as_slice) {
+            DatabaseUrl::parse(url.expose(), "database.read_urls")?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Addresses, Roles, Secret, Setting, Tiers, TlsMode};
+use super::{Addresses, Roles, Secret, SecretUrls, Setting, Tiers, TlsMode};
 use crate::error::{Error, Result};
 
 /// How log lines look.
@@ -112,7 +112,11 @@ settings! {
         body_timeout_seconds: u64 = "20",
         /// A request that takes longer gets 503.
         request_timeout_seconds: u64 = "30",
-        /// How long a stopping process waits for requests under way.
+        /// How long a process that was told to stop goes on accepting, while /readyz says that it is stopping and every answer asks
+        /// its client to connect anew: as long as a balancer takes to notice, so that no request meets a closed door. 0 where whoever
+        /// stops it sends nothing more (Cloud Run).
+        shutdown_delay_seconds: u64 = "0",
+        /// How long a stopping process waits for requests under way, after that.
         shutdown_grace_seconds: u64 = "20",
         /// The most requests worked on at once; further ones get 503 with Retry-After. They would only queue for
         /// the pool's connections.
@@ -180,9 +184,14 @@ settings! {
     }
     /// PostgreSQL.
     database: DatabaseSettings {
-        /// The connection string of the role that serves: postgresql://user:password@host:port/database. It and the other four
+        /// The connection string of the role that serves: postgresql://user:password@host:port/database. It and the others
         /// take libpq's sslmode, sslrootcert, sslcert and sslkey, and password_source; what they do not say, the settings below do.
         url: Option<Secret>,
+        /// The connection strings of replicas (hot standbys) of this database, of the role that serves, with commas between them: long
+        /// reads go to them as long as they answer just what the primary would, and to the primary otherwise.
+        read_urls: Option<SecretUrls>,
+        /// How long a read waits for a replica to have what the primary had when the read began; then the primary answers it.
+        replica_patience_milliseconds: u64 = "250",
         /// The connection string for init, migrate, token and test databases; database.url where it is not set.
         admin_url: Option<Secret>,
         /// The connection string of the role that archives and deletes (utxoiq_retention), which no other one can. Where it is

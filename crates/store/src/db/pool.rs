@@ -34,6 +34,7 @@ pub use connect::ConnectCause;
 pub(super) use connect::connect_error;
 pub use snapshot::{PoolSnapshot, WaitHistogram};
 
+use super::replica::Gate;
 use crate::{
     config::DatabaseSettings,
     error::{Error, Kind, Result},
@@ -69,6 +70,8 @@ pub struct Pool {
     inner: deadpool_postgres::Pool,
     counters: Arc<Counters>,
     limits: Limits,
+    /// What a connection of a replica is asked before it is handed out.
+    gate: Option<Arc<Gate>>,
     _maintenance: Arc<AbortOnDrop>,
 }
 
@@ -139,19 +142,40 @@ impl Pool {
             inner,
             counters,
             limits,
+            gate: None,
             _maintenance: Arc::new(AbortOnDrop(maintenance)),
         })
+    }
+
+    /// The same pool, whose connections are handed out only once they pass.
+    pub(super) fn behind(self, gate: Gate) -> Self {
+        Self {
+            gate: Some(Arc::new(gate)),
+            ..self
+        }
     }
 
     /// A connection: an idle one at once, a new one while fewer than the maximum exist, or the next one given back.
     ///
     /// Fails as `pool_exhausted` when none came free in time and as `database_unavailable` when none could be made.
     /// The time covers waiting and all attempts to connect.
+    ///
+    /// A replica's has then replayed all that the primary had committed when it was asked for; otherwise this fails as
+    /// `replica_behind` or `not_a_replica`. See [`replica`](super::replica).
     pub async fn get(&self) -> Result<Connection> {
         trace::within(trace::step("pool.acquire"), self.acquire()).await
     }
 
     async fn acquire(&self) -> Result<Connection> {
+        match &self.gate {
+            None => self.take().await,
+            // In a box: most pools have none, and need no room for it.
+            Some(gate) => Box::pin(gate.pass(self.take())).await,
+        }
+    }
+
+    /// As [`Self::get`], without asking what the connection shows.
+    pub(super) async fn take(&self) -> Result<Connection> {
         let timeouts = Timeouts {
             wait: Some(self.limits.acquire_timeout),
             create: None,

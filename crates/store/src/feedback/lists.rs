@@ -9,10 +9,7 @@ use super::{
     page::{self, Position},
     queries,
 };
-use crate::{
-    db,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// One thing that a user did: gave, changed or withdrew a rating, a comment or a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +83,13 @@ impl Feedback<'_> {
             Some(Position::Comment { commented_at, id }) => (Timestamp::Value(*commented_at), *id),
             Some(_) => return Err(page::of_another_list()),
         };
-        let client = self.pool.get().await?;
-        let rows = db::query(
-            &client,
-            &queries::COMMENTS,
-            &[&insight_id, &before, &before_id, &limit, &offset],
-        )
-        .await?;
+        let rows = self
+            .reads
+            .query(
+                &queries::COMMENTS,
+                &[&insight_id, &before, &before_id, &limit, &offset],
+            )
+            .await?;
         Found::from_rows(&rows, page, |last| {
             Some(Position::Comment {
                 commented_at: last.commented_at?,
@@ -114,13 +111,13 @@ impl Feedback<'_> {
             Some(Position::Act { id }) => *id,
             Some(_) => return Err(page::of_another_list()),
         };
-        let client = self.pool.get().await?;
-        let rows = db::query(
-            &client,
-            &queries::HISTORY,
-            &[&user_id, &insight_id, &before, &limit, &offset],
-        )
-        .await?;
+        let rows = self
+            .reads
+            .query(
+                &queries::HISTORY,
+                &[&user_id, &insight_id, &before, &limit, &offset],
+            )
+            .await?;
         let mut acts = rows.iter().map(Act::from_row).collect::<Result<Vec<_>>>()?;
         let more = page.cut(&mut acts);
         let last = acts.last().filter(|_| more);

@@ -31,10 +31,7 @@ use super::{
     page::{self, Position},
     queries,
 };
-use crate::{
-    db,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// By which score insights are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,21 +133,21 @@ impl Feedback<'_> {
             Ranking::BayesianMean => &queries::TOP_BY_BAYESIAN_MEAN,
             Ranking::LowerBound => &queries::TOP_BY_LOWER_BOUND,
         };
-        let client = self.pool.get().await?;
-        let rows = db::query(
-            &client,
-            statement,
-            &[
-                &self.settings.prior_mean,
-                &self.settings.prior_ratings,
-                &min_ratings,
-                &below,
-                &after,
-                &limit,
-                &offset,
-            ],
-        )
-        .await?;
+        let rows = self
+            .reads
+            .query(
+                statement,
+                &[
+                    &self.settings.prior_mean,
+                    &self.settings.prior_ratings,
+                    &min_ratings,
+                    &below,
+                    &after,
+                    &limit,
+                    &offset,
+                ],
+            )
+            .await?;
         let mut insights = rows
             .iter()
             .map(Ranked::from_row)
@@ -172,8 +169,7 @@ impl Feedback<'_> {
     pub async fn bottom(&self, min_ratings: i64, limit: i64) -> Result<Vec<Ranked>> {
         let page = Page::first(limit);
         let (limit, offset) = page.bounds()?;
-        let client = self.pool.get().await?;
-        let params: db::Params<'_> = &[
+        let params: crate::db::Params<'_> = &[
             &self.settings.prior_mean,
             &self.settings.prior_ratings,
             &min_ratings,
@@ -182,7 +178,8 @@ impl Feedback<'_> {
             &limit,
             &offset,
         ];
-        let rows = db::query(&client, &queries::BOTTOM_BY_BAYESIAN_MEAN, params).await?;
+        let statement = &queries::BOTTOM_BY_BAYESIAN_MEAN;
+        let rows = self.reads.query(statement, params).await?;
         let mut insights = rows
             .iter()
             .map(Ranked::from_row)

@@ -11,10 +11,7 @@ use super::{
     page::{self, Position},
     queries,
 };
-use crate::{
-    db,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// Which flags count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,23 +88,23 @@ impl Feedback<'_> {
             ),
             Some(_) => return Err(page::of_another_list()),
         };
-        let client = self.pool.get().await?;
-        let rows = db::query(
-            &client,
-            &queries::FLAGGED,
-            &[
-                &filter.flag_type.map(FlagType::as_str),
-                &filter.insight_id,
-                &page::bound(filter.from, Timestamp::NegInfinity),
-                &page::bound(filter.to, Timestamp::PosInfinity),
-                &total_flags,
-                &last_flagged_at,
-                &insight_id,
-                &limit,
-                &offset,
-            ],
-        )
-        .await?;
+        let rows = self
+            .reads
+            .query(
+                &queries::FLAGGED,
+                &[
+                    &filter.flag_type.map(FlagType::as_str),
+                    &filter.insight_id,
+                    &page::bound(filter.from, Timestamp::NegInfinity),
+                    &page::bound(filter.to, Timestamp::PosInfinity),
+                    &total_flags,
+                    &last_flagged_at,
+                    &insight_id,
+                    &limit,
+                    &offset,
+                ],
+            )
+            .await?;
         let first = rows
             .first()
             .ok_or_else(|| Error::internal("a page came without its total"))?;

@@ -18,7 +18,7 @@ use super::{
     queries,
 };
 use crate::{
-    db::{self, Statement},
+    db::Statement,
     error::{Error, Result},
 };
 
@@ -123,27 +123,27 @@ impl Feedback<'_> {
             Some(_) => return Err(page::of_another_list()),
         };
         let (statement, is_all) = filter.plan();
-        let client = self.pool.get().await?;
-        let rows = db::query(
-            &client,
-            statement,
-            &[
-                &from,
-                &to,
-                &before,
-                &before_id,
-                &limit,
-                &offset,
-                &is_all,
-                &filter.user_id,
-                &filter.insight_id,
-                &filter.rating,
-                &filter.flag.is_some(),
-                &filter.flag_type(),
-                &filter.has_comment,
-            ],
-        )
-        .await?;
+        let rows = self
+            .reads
+            .query(
+                statement,
+                &[
+                    &from,
+                    &to,
+                    &before,
+                    &before_id,
+                    &limit,
+                    &offset,
+                    &is_all,
+                    &filter.user_id,
+                    &filter.insight_id,
+                    &filter.rating,
+                    &filter.flag.is_some(),
+                    &filter.flag_type(),
+                    &filter.has_comment,
+                ],
+            )
+            .await?;
         Found::from_rows(&rows, page, |last| {
             Some(Position::Entry {
                 updated_at: last.updated_at,

@@ -83,13 +83,16 @@ impl Feedback<'_> {
         if from_day.year() < 1 || to_day.year() > 9_999 {
             return Err(Error::field("from", "must be a day of the years 1 to 9999"));
         }
-        let client = self.pool.get().await?;
         let rows = match &insight_id {
             Some(insight_id) => {
                 let params: db::Params<'_> = &[&from_day, &to_day, insight_id];
-                db::query(&client, &queries::TREND_OF_INSIGHT, params).await?
+                self.reads.query(&queries::TREND_OF_INSIGHT, params).await?
             }
-            None => db::query(&client, &queries::TREND_OVERALL, &[&from_day, &to_day]).await?,
+            None => {
+                self.reads
+                    .query(&queries::TREND_OVERALL, &[&from_day, &to_day])
+                    .await?
+            }
         };
         let mut known = rows
             .iter()

@@ -147,9 +147,23 @@ impl Metrics<'_> {
         }
         let ids = self.ids_to_read(selector, seen).await?;
         let mut buckets = match ids.as_slice() {
-            [id] if from < to => self.of_one(*id, from, to, interval).await?,
+            [id] if from < to => {
+                self.reads
+                    .run(|pool| {
+                        let there = Self { pool, ..*self };
+                        Box::pin(async move { there.of_one(*id, from, to, interval).await })
+                    })
+                    .await?
+            }
             [_, ..] if from < to => {
-                let merged = self.of_all(&ids, from, to, interval).await?;
+                let ids = ids.as_slice();
+                let merged = self
+                    .reads
+                    .run(|pool| {
+                        let there = Self { pool, ..*self };
+                        Box::pin(async move { there.of_all(ids, from, to, interval).await })
+                    })
+                    .await?;
                 merged
                     .iter()
                     .map(|(start, summary)| Bucket::of(*start, summary))

@@ -162,6 +162,26 @@ impl Metrics<'_> {
         hours: i64,
         limit: i64,
     ) -> Result<TopList> {
+        self.reads
+            .run(|pool| {
+                let there = Self { pool, ..*self };
+                Box::pin(async move {
+                    there
+                        .top_there(by, service_name, metric_type, hours, limit)
+                        .await
+                })
+            })
+            .await
+    }
+
+    async fn top_there(
+        &self,
+        by: TopBy,
+        service_name: Option<&str>,
+        metric_type: Option<&str>,
+        hours: i64,
+        limit: i64,
+    ) -> Result<TopList> {
         let connection = self.pool.get().await?;
         let to: DateTime<Utc> = db::query_one(&connection, &queries::READ_STATE, &[])
             .await?
@@ -199,6 +219,15 @@ impl Metrics<'_> {
     ///
     /// Fails with `too_many_series_matched` where more series match than one read may be about.
     pub async fn degradations(&self, query: &DegradationQuery) -> Result<Degradations> {
+        self.reads
+            .run(|pool| {
+                let there = Self { pool, ..*self };
+                Box::pin(async move { there.degradations_there(query).await })
+            })
+            .await
+    }
+
+    async fn degradations_there(&self, query: &DegradationQuery) -> Result<Degradations> {
         let mut found = Degradations {
             degradations: Vec::new(),
             judged: 0,

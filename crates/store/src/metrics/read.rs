@@ -151,7 +151,14 @@ impl Metrics<'_> {
             .matching(&selector, MAX_MERGED_SERIES + 1, seen)
             .await?;
         let Some(series) = matched.filter(|series| series.len() <= MAX_MERGED_SERIES) else {
-            return self.newest_of_slices(&selector, bounds, render).await;
+            let selector = &selector;
+            return self
+                .reads
+                .run(|pool| {
+                    let there = Self { pool, ..*self };
+                    Box::pin(async move { there.newest_of_slices(selector, bounds, render).await })
+                })
+                .await;
         };
         if series.is_empty() {
             return Ok(RenderedPage::default());
@@ -164,7 +171,16 @@ impl Metrics<'_> {
         {
             return Ok(page);
         }
-        self.newest_of_series(&selector, &series, bounds, render)
+        let (selector, series) = (&selector, &series);
+        self.reads
+            .run(|pool| {
+                let there = Self { pool, ..*self };
+                Box::pin(async move {
+                    there
+                        .newest_of_series(selector, series, bounds, render)
+                        .await
+                })
+            })
             .await
     }
 }

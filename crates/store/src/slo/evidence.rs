@@ -8,7 +8,10 @@ mod parts;
 use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Months, NaiveDate, TimeDelta, Utc};
+use tokio_postgres::error::SqlState;
 
+#[cfg(test)]
+pub use parts::Slot;
 pub use parts::{Archives, AuditTail, Catalogue, Failure, Migration, Overdue, Rows, Task, Untold};
 
 use super::{State, facts, probes::Probe, queries};
@@ -23,6 +26,9 @@ use crate::{
 
 /// How long all statements of one part may take.
 const WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a connection may be waited for; then nothing more is asked.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How many entries at the audit log's end are verified at each report.
 const AUDIT_TAIL: i64 = 500;
@@ -114,7 +120,7 @@ pub struct Sources<'a> {
 }
 
 impl Gathered {
-    /// Reads everything. Two connections at most at a time.
+    /// Reads everything, one part after the other.
     pub async fn read(sources: Sources<'_>, now: DateTime<Utc>, window: TimeDelta) -> Self {
         let Sources {
             pool,
@@ -125,28 +131,31 @@ impl Gathered {
             receivers,
         } = sources;
         let from = now.checked_sub_signed(window).unwrap_or(now);
+        let mut reader = Reader { pool, away: None };
         Self {
             now,
             window,
             config: config.clone(),
-            facts: part(pool, async |c| facts::read(c, now, window).await).await,
-            probes: part(pool, async |c| Probe::newest(c, 10).await).await,
-            tasks: part(pool, tasks).await,
-            rows: part(pool, async |c| rows(c, from, now).await).await,
-            catalogue: part(pool, catalogue).await,
-            migrations: migrations(pool).await,
-            overdue: part(pool, async |c| overdue(c, now).await).await,
-            archives: part(pool, archives).await,
-            audit: within(audit(pool)).await,
-            backups: within(backups.history(now)).await,
-            kept: within(backups.list(true, 200, 0)).await,
+            facts: reader
+                .part(async |c| facts::read(c, now, window).await)
+                .await,
+            probes: reader.part(async |c| Probe::newest(c, 10).await).await,
+            tasks: reader.part(tasks).await,
+            rows: reader.part(async |c| rows(c, from, now).await).await,
+            catalogue: reader.part(catalogue).await,
+            migrations: reader.by_itself(migrations(pool)).await,
+            overdue: reader.part(async |c| overdue(c, now).await).await,
+            archives: reader.part(archives).await,
+            audit: reader.by_itself(audit(pool)).await,
+            backups: reader.by_itself(backups.history(now)).await,
+            kept: reader.by_itself(backups.list(true, 200, 0)).await,
             places,
-            failures: part(pool, async |c| failures(c, now).await).await,
-            untold: part(pool, async |c| untold(c, now).await).await,
+            failures: reader.part(async |c| failures(c, now).await).await,
+            untold: reader.part(async |c| untold(c, now).await).await,
             receivers: receivers.into_iter().filter(|name| name != "log").collect(),
             redis: cache.probe(),
             lives: within(cache.lives()).await,
-            states: part(pool, states).await.unwrap_or_default(),
+            states: reader.part(states).await.unwrap_or_default(),
         }
     }
 
@@ -156,16 +165,42 @@ impl Gathered {
     }
 }
 
-/// Reads a part on a connection of its own, in a transaction that changes nothing and waits for nothing long.
-async fn part<T>(pool: &Pool, read: impl AsyncFnOnce(&Connection) -> Result<T>) -> Part<T> {
-    let reading = async {
-        let begin = "begin read only; set local statement_timeout = '2s'; set local lock_timeout = '500ms'; \
-                     set local plan_cache_mode = auto";
-        let transaction = OpenTransaction::begin(pool, begin).await?;
-        let read = read(transaction.connection()?).await;
-        transaction.end(read).await
-    };
-    within(reading).await
+/// Reads parts, until the database is found to be away: then the others are not waited for, too.
+struct Reader<'a> {
+    pool: &'a Pool,
+    away: Option<String>,
+}
+
+impl Reader<'_> {
+    /// Reads a part on a connection of its own, in a transaction that changes nothing and waits for nothing long. It is planned for
+    /// its values, so that of samples only the days of the window are locked.
+    async fn part<T>(&mut self, read: impl AsyncFnOnce(&Connection) -> Result<T>) -> Part<T> {
+        let pool = self.pool;
+        let reading = async {
+            let begin = "begin read only; set local statement_timeout = '2s'; set local lock_timeout = '500ms'; \
+                         set local plan_cache_mode = force_custom_plan";
+            let transaction = OpenTransaction::begin(pool, begin).await?;
+            let read = read(transaction.connection()?).await;
+            transaction.end(read).await
+        };
+        self.by_itself(reading).await
+    }
+
+    /// Reads a part that takes its connections itself.
+    async fn by_itself<T>(&mut self, reading: impl Future<Output = Result<T>>) -> Part<T> {
+        if let Some(why) = &self.away {
+            return Err(why.clone());
+        }
+        match tokio::time::timeout(CONNECTED_WITHIN, self.pool.get()).await {
+            Ok(Ok(_)) => within(reading).await,
+            Ok(Err(error)) => Err(self.give_up(error.message().to_owned())),
+            Err(_) => Err(self.give_up("no database connection came free".to_owned())),
+        }
+    }
+
+    fn give_up(&mut self, why: String) -> String {
+        self.away.insert(why).clone()
+    }
 }
 
 async fn within<T>(reading: impl Future<Output = Result<T>>) -> Part<T> {
@@ -198,23 +233,16 @@ async fn catalogue(connection: &Connection) -> Result<Catalogue> {
     Catalogue::from_row(&db::query_one(connection, &queries::CATALOGUE, &[]).await?)
 }
 
-async fn migrations(pool: &Pool) -> Part<Option<Vec<Migration>>> {
-    let read = async {
-        let connection = pool.get().await?;
-        match db::query(&connection, &queries::MIGRATIONS, &[]).await {
-            Ok(rows) => {
-                let rows = rows.iter().map(Migration::from_row);
-                rows.collect::<Result<Vec<_>>>().map(Some)
-            }
-            Err(error)
-                if error.sql_state() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+async fn migrations(pool: &Pool) -> Result<Option<Vec<Migration>>> {
+    let connection = pool.get().await?;
+    match db::query(&connection, &queries::MIGRATIONS, &[]).await {
+        Ok(rows) => {
+            let rows = rows.iter().map(Migration::from_row);
+            rows.collect::<Result<Vec<_>>>().map(Some)
         }
-    };
-    within(read).await
+        Err(error) if error.sql_state() == Some(&SqlState::UNDEFINED_TABLE) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn overdue(connection: &Connection, now: DateTime<Utc>) -> Result<HashMap<String, Overdue>> {

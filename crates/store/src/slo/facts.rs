@@ -26,7 +26,7 @@ use crate::{
     cache::{Cache, Figures, Kind},
     db::{self, Pool},
     error::Result,
-    measure::{BUCKETS, Meter, Tally},
+    measure::{Meter, Tally},
 };
 
 /// For how long minutes are kept.
@@ -52,8 +52,8 @@ pub struct Facts {
 struct Inner {
     /// The process's whole counts of buckets that are not over, or not written.
     counts: BTreeMap<Bucket, Tally>,
-    /// What the cache's own counters said last.
-    figures: HashMap<Kind, Figures>,
+    /// What the cache's own counters of statistics said last.
+    figures: Option<Figures>,
     /// Whether this process measures itself: a command that only looks does not.
     keeps: bool,
 }
@@ -102,20 +102,17 @@ impl Facts {
     fn gather(&self, pool: &Pool, cache: &Cache, now: DateTime<Utc>) -> Vec<(Bucket, Tally)> {
         let mut inner = self.lock();
         inner.keeps = true;
-        for figures in cache.figures() {
-            let before = inner.figures.insert(figures.kind, figures.clone());
-            read_figures(pool, &figures, before.as_ref());
+        let mut figures = cache.figures().into_iter();
+        if let Some(figures) = figures.find(|one| one.kind == Kind::FeedbackStats) {
+            let before = inner.figures.replace(figures.clone());
+            read_figures(cache, &figures, before.as_ref());
         }
-        for meter in Meter::ALL {
-            let Some(tally) = pool.meters().drain(meter) else {
-                continue;
-            };
+        let drained = [pool.meters(), cache.meters()]
+            .map(|meters| Meter::ALL.map(|meter| meters.drain(meter).map(|tally| (meter, tally))));
+        for (meter, tally) in drained.into_iter().flatten().flatten() {
             for (width, bucket) in buckets(now) {
-                inner
-                    .counts
-                    .entry((width, bucket, meter))
-                    .or_default()
-                    .add(&tally);
+                let counts = inner.counts.entry((width, bucket, meter));
+                counts.or_default().add(&tally);
             }
         }
         // The oldest go first: what is measured now says more than what was an hour ago.
@@ -178,51 +175,16 @@ impl Rows {
     }
 }
 
-/// Adds to the meters what the cache's own counters have grown by.
-fn read_figures(pool: &Pool, now: &Figures, before: Option<&Figures>) {
+/// Adds to the meters what the cache's own counters of statistics have grown by.
+fn read_figures(cache: &Cache, now: &Figures, before: Option<&Figures>) {
     let grown = |of: fn(&Figures) -> u64| of(now).saturating_sub(before.map_or(0, of));
-    let meters = pool.meters();
-    let add = |meter: Meter, bucket: usize, count: u64| {
-        if count > 0 {
-            // A counter has no size of its own: the bound of its bucket stands for it, or the limit and one more.
-            let bounds = meter.bounds();
-            let bound = bounds.get(bucket).or(bounds.last()).copied().unwrap_or(0);
-            let worst = bound + u64::from(bucket >= bounds.len());
-            meters.add(meter, bucket, count, worst);
-        }
-    };
-    add(Meter::RedisFirst, 0, grown(|one| one.asked_redis));
-    add(Meter::RedisFirst, 1, grown(|one| one.without_redis));
-    let failed = grown(|one| one.without_redis_failed);
-    add(
-        Meter::WithoutRedis,
-        0,
-        grown(|one| one.without_redis).saturating_sub(failed),
-    );
-    add(Meter::WithoutRedis, 1, failed);
-    for bucket in 0..now.latency.len() {
-        let last = before.map_or(0, |one| one.latency[bucket]);
-        add(
-            Meter::Invalidation,
-            bucket,
-            now.latency[bucket].saturating_sub(last),
-        );
-    }
-    if now.kind == Kind::FeedbackStats {
-        let local = grown(|one| one.hits_local);
-        add(Meter::StatsHit, 0, local + grown(|one| one.hits_redis));
-        add(Meter::StatsHit, 1, grown(|one| one.misses));
-        // What lies in this process takes microseconds: nobody measures it.
-        add(Meter::StatsRead, 0, local);
-        for bucket in 0..BUCKETS {
-            let last = before.map_or(0, |one| one.took[bucket]);
-            add(
-                Meter::StatsRead,
-                bucket,
-                now.took[bucket].saturating_sub(last),
-            );
-        }
-    }
+    let meters = cache.meters();
+    let local = grown(|one| one.hits_local);
+    meters.add(Meter::StatsHit, 0, local + grown(|one| one.hits_redis), 0);
+    let misses = grown(|one| one.misses);
+    meters.add(Meter::StatsHit, 1, misses, u64::from(misses > 0));
+    // What lies in this process takes less than a microsecond: measuring it would take as long.
+    meters.add(Meter::StatsRead, 0, local, u64::from(local > 0));
 }
 
 /// What all processes measured of one thing.

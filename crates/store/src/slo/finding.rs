@@ -188,16 +188,13 @@ impl Verdict {
             .iter()
             .filter(|one| one.state == State::Missed)
             .collect();
-        let (state, leading, reason) = match missed.first() {
-            Some(first) => {
-                let texts: Vec<&str> = missed.iter().map(|one| one.text.as_str()).collect();
-                (State::Missed, (*first).clone(), Some(texts.join("; ")))
-            }
-            None => {
-                let main = findings[0].clone();
-                let reason = (main.state == State::Unknown).then(|| main.text.clone());
-                (main.state, main, reason)
-            }
+        let (state, leading, reason) = if let Some(first) = missed.first() {
+            let texts: Vec<&str> = missed.iter().map(|one| one.text.as_str()).collect();
+            (State::Missed, (*first).clone(), Some(texts.join("; ")))
+        } else {
+            let main = findings[0].clone();
+            let reason = (main.state == State::Unknown).then(|| main.text.clone());
+            (main.state, main, reason)
         };
         Self {
             state,
@@ -210,7 +207,10 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        State::{Met, Missed, Unknown},
+        *,
+    };
 
     #[test]
     fn the_main_finding_decides_and_the_others_can_only_turn_it_red() {
@@ -218,7 +218,6 @@ mod tests {
             let finding = |state| Finding::new(state, Source::Rows, state.as_str());
             Verdict::of(finding(main), [finding(other)]).state
         };
-        use State::{Met, Missed, Unknown};
         for (main, other, is) in [
             (Met, Met, Met),
             (Met, Unknown, Met),

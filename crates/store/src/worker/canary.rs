@@ -24,6 +24,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::{net::TcpListener, task::JoinHandle};
+use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use url::Url;
 use uuid::Uuid;
 
@@ -42,7 +43,7 @@ use crate::{
 const PREFIX: &str = "utxoiq_canary_";
 
 /// How long one step may take: the longest makes all tables.
-const STEP_WITHIN: Duration = Duration::from_secs(60);
+const STEP_WITHIN: Duration = Duration::from_mins(1);
 
 /// What a test spoils, so that a step is seen to fail.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +59,7 @@ pub(super) struct Failed(String);
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self(error.report().to_string())
+        Self(error.report())
     }
 }
 
@@ -113,7 +114,9 @@ impl Trial<'_> {
         work: impl Future<Output = Seen<(String, T)>>,
     ) -> Option<T> {
         let began = Instant::now();
-        let outcome = tokio::time::timeout(STEP_WITHIN, Box::pin(work)).await;
+        // What is tried is told by its outcome: in the log it would look as if it happened to the service.
+        let work = Box::pin(work.with_subscriber(NoSubscriber::default()));
+        let outcome = tokio::time::timeout(STEP_WITHIN, work).await;
         let took_milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (ok, message, value) = match outcome {
             Ok(Ok((message, value))) => (true, message, Some(value)),
@@ -140,18 +143,6 @@ impl Trial<'_> {
             tracing::debug!(error = %error.report(), "a probe could not give its sign of life");
         }
         value
-    }
-
-    /// The same of several criteria that one thing shows.
-    pub fn also(&mut self, criterion: &'static str) {
-        if let Some(last) = self.steps.last() {
-            let criterion = criterion.to_owned();
-            let step = Step {
-                criterion,
-                ..last.clone()
-            };
-            self.steps.push(step);
-        }
     }
 }
 
@@ -223,7 +214,8 @@ async fn try_with(trial: &mut Trial<'_>, url: &Secret, sabotage: Sabotage) -> Re
     migrations::try_rest(trial, url.expose(), clock.as_ref(), sabotage.folder).await;
     let redis = DeafRedis::start().await?;
     let config = config_of(trial.store.config(), url, redis.address);
-    let store = Store::with_clock(config, clock)?;
+    let quiet = NoSubscriber::default();
+    let store = tracing::subscriber::with_default(quiet, || Store::with_clock(config, clock))?;
     let now = store.now();
     backfill::try_jobs(trial, &store, now).await;
     feedback::try_feedback(trial, &store, now).await;

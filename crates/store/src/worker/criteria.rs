@@ -18,7 +18,7 @@ use crate::{
 const NOTED_EVERY: TimeDelta = TimeDelta::seconds(30);
 
 /// How long one round may take; then the next one tries.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// Writes down what this process measures, and judges the criteria, for as long as it is polled. What could not be written is written
 /// with the next round. A fault of its own does not end it.

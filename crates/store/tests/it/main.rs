@@ -29,6 +29,7 @@ mod limit;
 mod metrics;
 mod migrate;
 mod pool;
+mod replica;
 mod retention;
 mod roles;
 mod schedule;

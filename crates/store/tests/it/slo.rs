@@ -1,6 +1,8 @@
 //! The criteria: how they are judged, and that each can be seen red.
 
+mod facts;
 mod probes;
+mod red;
 
 use utxoiq_store::{
     Store,

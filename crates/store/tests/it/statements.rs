@@ -3,7 +3,7 @@
 use tokio_postgres::{error::SqlState, types::Type};
 use utxoiq_store::{
     alert, audit, backfill, backup, cache,
-    db::{Statement, migrate},
+    db::{Statement, migrate, replica},
     feedback, metrics, retention, schedule, slo, token,
 };
 
@@ -71,6 +71,7 @@ fn all() -> Vec<&'static Statement> {
         audit::queries::ALL,
         backfill::queries::ALL,
         cache::outbox::ALL,
+        replica::ALL,
         feedback::queries::ALL,
         feedback::queries::READ,
         metrics::queries::ALL,

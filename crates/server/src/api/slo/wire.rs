@@ -120,6 +120,36 @@ pub struct Criterion {
     evidence: Vec<CriterionEvidence>,
 }
 
+/// A criterion, and how it stood before.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CriterionDetails {
+    /// How it stands.
+    pub criterion: Criterion,
+    /// Its latest changes, the newest first, at most 50.
+    pub history: Vec<CriterionChange>,
+}
+
+/// A change of a criterion's state.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CriterionChange {
+    /// The state that it went into.
+    state: CriterionState,
+    /// When that was seen.
+    at: DateTime<Utc>,
+    /// What was found then.
+    summary: String,
+}
+
+impl From<slo::Change> for CriterionChange {
+    fn from(change: slo::Change) -> Self {
+        Self {
+            state: change.state.into(),
+            at: change.at,
+            summary: change.summary,
+        }
+    }
+}
+
 /// A number with its unit.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MeasuredValue {

@@ -369,8 +369,22 @@ impl Metrics<'_> {
             .await
     }
 
-    /// As [`Self::samples`], with another limit.
+    /// As [`Self::samples`], with another limit. What begins on a replica ends there.
     pub(super) async fn read(
+        &self,
+        selector: &Selector,
+        after: Option<StreamCursor>,
+        max_samples: i64,
+    ) -> Result<SampleRead> {
+        self.reads
+            .run(|pool| {
+                let there = Self { pool, ..*self };
+                Box::pin(async move { there.read_there(selector, after, max_samples).await })
+            })
+            .await
+    }
+
+    async fn read_there(
         &self,
         selector: &Selector,
         after: Option<StreamCursor>,

@@ -89,8 +89,8 @@ pub fn ttls(gathered: &Gathered) -> Verdict {
 /// Whether what lies in Redis ends when it should.
 fn in_redis(lives: &[Life]) -> Finding {
     let allowed = |kind: Kind| match kind {
-        Kind::FeedbackStats => Duration::from_secs(3_600),
-        _ => Duration::from_secs(300),
+        Kind::FeedbackStats => Duration::from_hours(1),
+        _ => Duration::from_mins(5),
     };
     let count = lives.len() as u64;
     if count == 0 {
@@ -98,13 +98,10 @@ fn in_redis(lives: &[Life]) -> Finding {
     }
     let is_long = |life: &&Life| life.left.is_none_or(|left| left > allowed(life.kind));
     let long = lives.iter().find(is_long).map(|life| {
-        let left = life.left.map_or("for ever".to_owned(), |left| {
-            format!("{} s", left.as_secs())
+        let ends = life.left.map_or("never ends".to_owned(), |left| {
+            format!("ends only in {} s", left.as_secs())
         });
-        format!(
-            "a value of {} in Redis is kept for {left} more",
-            life.kind.as_str()
-        )
+        format!("a value of {} in Redis {ends}", life.kind.as_str())
     });
     let longest = lives
         .iter()

@@ -36,7 +36,7 @@ pub fn leaves_in_time(
                 .oldest
                 .map_or_else(String::new, |day| format!(", the oldest of {day}"));
             let text = format!(
-                "{} {what} should have left by now{oldest}: see what `utxoiq-store retention plan` says, and {HOW}",
+                "{what}: {} should have left by now{oldest}; see what `utxoiq-store retention plan` says, and {HOW}",
                 owed.due
             );
             return Finding::missed(Source::Rows, text).measuring(owed.due as f64, "overdue");

@@ -31,7 +31,9 @@ pub(super) async fn try_rest(
         .step("C5.5", "apply all migrations again", again(url, clock))
         .await;
     let folder = trial
-        .step("C5.2", "make a new migration", new_one(clock, spoil))
+        .step("C5.2", "make a new migration", async {
+            new_one(clock, spoil)
+        })
         .await;
     if let Some(folder) = folder {
         trial
@@ -83,7 +85,7 @@ async fn again(url: &str, clock: &dyn Clock) -> Seen<(String, ())> {
 }
 
 /// All of ours in a folder, and one that is made there.
-async fn new_one(clock: &dyn Clock, spoil: Option<fn(&Path)>) -> Seen<(String, TempDir)> {
+fn new_one(clock: &dyn Clock, spoil: Option<fn(&Path)>) -> Seen<(String, TempDir)> {
     let folder = TempDir::new()?;
     let ours = Migrator::embedded()?;
     for migration in ours.migrations() {

@@ -57,6 +57,11 @@ pub const DECIDED: &[(&str, Rows)] = &[
     ("schema_migrations", Rows::Kept),
     // When it was last used.
     ("service_tokens", Rows::Work),
+    // What processes say of themselves: no evidence, and pruned.
+    ("slo_changes", Rows::Work),
+    ("slo_facts", Rows::Work),
+    ("slo_probes", Rows::Work),
+    ("slo_states", Rows::Work),
     ("system_metrics", Rows::Kept),
     ("system_metrics_*", Rows::Kept),
 ];
