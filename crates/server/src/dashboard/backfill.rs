@@ -134,7 +134,7 @@ fn rows(jobs: &[Job], viewer: &Viewer, is_filtered: bool) -> Markup {
     if jobs.is_empty() {
         return parts::empty(
             "No job was ever started. This works through blocks, chunk by chunk, and survives being killed:",
-            "utxoiq-store backfill run --type utxo --from 0 --to 100000 -- ./index-blocks",
+            "utxoiq-store backfill run --type utxo --from 0 --to 100000 -- ./index-blocks {start} {end}",
         );
     }
     let columns = [

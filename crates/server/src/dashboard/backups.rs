@@ -192,7 +192,7 @@ fn reasons(kept: &[Pruned], now: DateTime<Utc>) -> Markup {
     let table = if rows.is_empty() {
         parts::empty(
             "There is no backup. The first one is made at 01:00 UTC, or now by",
-            "utxoiq-store backup run",
+            "utxoiq-store backup create",
         )
     } else {
         parts::table(

@@ -289,7 +289,7 @@ fn held(holds: &[Hold], now: DateTime<Utc>) -> Markup {
     let content = if rows.is_empty() {
         parts::empty(
             "Nothing is held. A hold keeps days, a user's or an insight's data beyond their time:",
-            "utxoiq-store retention hold place --help",
+            "utxoiq-store retention hold add --help",
         )
     } else {
         parts::table("Legal holds", &["What", "Why", "Placed", "Ends"], &rows)

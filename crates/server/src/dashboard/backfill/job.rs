@@ -175,7 +175,7 @@ fn claims(details: &Details, now: DateTime<Utc>) -> Markup {
         parts::empty(
             "No worker is at it. Start one with the type and blocks of this job:",
             &format!(
-                "utxoiq-store backfill run --type {} --from {} --to {} -- ./index-blocks",
+                "utxoiq-store backfill run --type {} --from {} --to {} -- ./index-blocks {{start}} {{end}}",
                 details.job.job_type,
                 details.job.blocks.start,
                 details.job.blocks.end - 1
