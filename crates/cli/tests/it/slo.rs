@@ -25,7 +25,11 @@ fn state<'a>(report: &'a Value, id: &str) -> &'a str {
 #[tokio::test]
 async fn a_command_shows_what_a_serving_process_measured_and_fails_when_something_is_missed() {
     let service = Service::start(&[("SLO__FLUSH_SECONDS", "1")]).await;
-    // The process measures its own pool, and its schedule makes the partitions.
+    // What the schedule does at the next full hour.
+    let (made, said) = service
+        .run(&["schedule", "run", "make_metric_partitions"])
+        .await;
+    assert_eq!(made, 0, "{said}");
     let began = Instant::now();
     let sound = loop {
         let (code, report) = report(&service, &[]).await;
