@@ -18,6 +18,8 @@ mod backfill_run;
 mod backup;
 mod backup_kills;
 mod coherence;
+mod deploy;
+mod examples;
 mod feedback;
 mod hostile;
 mod kills;
