@@ -19,8 +19,10 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use utxoiq_store::clock::{Clock as _, SystemClock};
 use utxoiq_store_testkit::{Proc, Receiver, collector::spans, ports::free_port};
 
 use crate::support::{Service, text, until};
@@ -163,6 +165,13 @@ impl Insights {
     }
 }
 
+/// The hour about now, as a query.
+fn lately() -> String {
+    let now = SystemClock.now();
+    let at = |minutes| (now + TimeDelta::minutes(minutes)).format("%FT%TZ");
+    format!("start_time={}&end_time={}", at(-60), at(5))
+}
+
 async fn asked(service: &Service, path: &str) -> Value {
     let answer = service
         .get(path)
@@ -260,11 +269,11 @@ async fn the_fastapi_example_forwards_feedback_and_its_figures_arrive_once() {
     assert_eq!(shown["total_flags"], 1);
 
     insights.stop().await;
-    let samples = asked(
-        &service,
-        "/api/v1/monitoring/metrics?service_name=insights&metric_type=request_duration",
-    )
-    .await;
+    let path = format!(
+        "/api/v1/monitoring/metrics?service_name=insights&metric_type=request_duration&{}",
+        lately()
+    );
+    let samples = asked(&service, &path).await;
     let samples = samples.as_array().unwrap();
     let of = |route: &str, status: &str| {
         let is_it = |sample: &&Value| {
@@ -329,12 +338,15 @@ async fn the_fastapi_examples_backfill_goes_on_after_a_failure_and_after_a_kill(
     assert_eq!(again["id"], id);
     assert!(again["current_block"].as_i64() >= before && before > Some(10_500));
     insights.until_job(id, "completed").await;
-    let gaps = asked(
+    let details = asked(
         &service,
         &format!("/api/v1/monitoring/backfill/{id}/details"),
     )
     .await;
-    println!("{gaps}");
+    assert_eq!(
+        details["covered"],
+        json!([{ "start_block": 10_000, "end_block": 19_999 }])
+    );
     assert_eq!(
         asked(&service, &format!("/api/v1/monitoring/backfill/{id}")).await["progress_percentage"],
         100.0
@@ -372,8 +384,10 @@ async fn the_opentelemetry_examples_metrics_are_in_the_store_and_its_traces_go_t
     assert!(ended.success(), "{}", process.output());
 
     let newest = async |metric: &str| {
-        let path =
-            format!("/api/v1/monitoring/metrics?service_name=worker&metric_type={metric}&limit=1");
+        let path = format!(
+            "/api/v1/monitoring/metrics?service_name=worker&metric_type={metric}&limit=1&{}",
+            lately()
+        );
         asked(&service, &path).await[0]["metric_value"].as_f64()
     };
     assert_eq!(newest("blocks_processed").await, Some(20.0));
