@@ -318,7 +318,9 @@ impl Browser {
                 .as_str()
                 .unwrap();
             // What the browser shows by itself before the first page is no request of ours.
-            let is_own = ["data:", "chrome:", "about:"].iter().any(|scheme| address.starts_with(scheme));
+            let is_own = ["data:", "chrome:", "about:"]
+                .iter()
+                .any(|scheme| address.starts_with(scheme));
             assert!(address.starts_with(base) || is_own, "it asked {address}");
             asked += 1;
         }
