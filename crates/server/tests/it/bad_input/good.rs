@@ -217,18 +217,8 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
     if let Some(call) = list.or_else(|| path.strip_prefix("/api/v1/monitoring/alerts")) {
         return alerts(call, jobs);
     }
-    if path == "/api/v1/slo" {
-        return Some(Good {
-            query: vec![("state", "met".into()), ("window_hours", "2".into())],
-            ..Good::default()
-        });
-    }
-    if path == "/api/v1/slo/{criterion}" {
-        return Some(Good {
-            path: vec!["C1.1".into()],
-            query: vec![("window_hours", "2".into())],
-            ..Good::default()
-        });
+    if let Some(call) = path.strip_prefix("/api/v1/slo") {
+        return criteria(call);
     }
     if let Some(call) = path.strip_prefix("/api/v1/monitoring/audit") {
         return audit(call);
@@ -307,6 +297,22 @@ pub fn good(method: &str, path: &str, jobs: &Jobs) -> Option<Good> {
         ) => jobs.of_claim(json!({})),
         _ => return None,
     })
+}
+
+fn criteria(call: &str) -> Option<Good> {
+    let window = ("window_hours", "2".into());
+    match call {
+        "" => Some(Good {
+            query: vec![("state", "met".into()), window],
+            ..Good::default()
+        }),
+        "/{criterion}" => Some(Good {
+            path: vec!["C1.1".into()],
+            query: vec![window],
+            ..Good::default()
+        }),
+        _ => None,
+    }
 }
 
 fn metrics(path: &str) -> Option<Good> {
