@@ -192,18 +192,16 @@ async fn a_fault_is_marked_the_log_names_the_trace_and_a_sampled_out_request_is_
 #[tokio::test]
 async fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_what_is_lost_is_counted() {
     let mut collector = Receiver::start().await;
-    collector.down().await;
-    let mut service = traced(
-        &collector.url(""),
-        &[
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "20"),
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"),
-        ],
-    )
-    .await;
+    let small = [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "20"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"),
+        // Whoever waited for it would be seen.
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
+    ];
+    let mut service = traced(&collector.url(""), &small).await;
     let burst = async |service: &Service| {
         let began = Instant::now();
-        for number in 0..200 {
+        for number in 0..100 {
             assert!(
                 rate(service, &format!("u-{number}"), "fine")
                     .await
@@ -212,12 +210,18 @@ async fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_what_is
         }
         began.elapsed()
     };
+    let there = burst(&service).await;
+    collector.down().await;
     let away = burst(&service).await;
     collector.up().await;
     collector.hang(true);
     let hanging = burst(&service).await;
-    println!("200 requests: {away:?} with the collector away, {hanging:?} with one that hangs");
-    assert!(away < Duration::from_secs(20) && hanging < Duration::from_secs(20));
+    println!(
+        "100 requests: {there:?} with the collector there, {away:?} with it away, {hanging:?} with one that hangs"
+    );
+    // They make some 500 spans: with a wait for every ten of them this would be 50 s more.
+    let patience = there * 3 + Duration::from_secs(10);
+    assert!(away < patience && hanging < patience);
     let figures = service.get("/metrics").bearer_auth(service.token());
     let figures = figures.send().await.unwrap().text().await.unwrap();
     let count = |line: &str| {
@@ -228,7 +232,7 @@ async fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_what_is
             .parse::<u64>()
             .unwrap()
     };
-    assert_eq!(count("utxoiq_store_spans_exported_total"), 0);
+    assert!(count("utxoiq_store_spans_exported_total") > 0);
     assert!(count("utxoiq_store_spans_dropped_total{reason=\"queue_full\"}") > 0);
     assert!(count("utxoiq_store_spans_dropped_total{reason=\"not_taken\"}") > 0);
     let told = |output: &str| output.matches("spans of traces were dropped").count();
@@ -236,7 +240,8 @@ async fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_what_is
 
     // The collector is back: what is queued when the process is told to stop still arrives.
     collector.hang(false);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let before = spans(&collector).len();
     assert!(rate(&service, "u-last", "the last").await.is_success());
     let began = Instant::now();
     service.stop_server().await;
@@ -245,7 +250,7 @@ async fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_what_is
         "{:?}",
         began.elapsed()
     );
-    assert!(named(&spans(&collector), "POST /api/v1/feedback/rate").is_some());
+    assert!(named(&spans(&collector)[before..], "POST /api/v1/feedback/rate").is_some());
 }
 
 #[tokio::test]
