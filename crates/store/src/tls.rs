@@ -9,8 +9,6 @@ use std::{
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::error::{Error, Result};
-
 /// The HTTP client of this build brings no cryptography of its own, and cannot be made before the process has chosen one;
 /// another part of it may have done that before.
 pub fn use_ring() {
@@ -27,27 +25,16 @@ pub(crate) fn is_first_of(place: String) -> bool {
         .insert(place)
 }
 
-/// Until when the first certificate of a file (PEM) is valid.
-///
-/// # Errors
-///
-/// `no_certificate`, where the file cannot be read or has none.
-pub fn valid_until(file: &Path) -> Result<DateTime<Utc>> {
+/// Until when the first certificate of a file (PEM) is valid; else why that is not known.
+pub fn valid_until(file: &Path) -> Result<DateTime<Utc>, String> {
     let certificate = CertificateDer::from_pem_file(file).map_err(|error| {
-        Error::invalid(
-            "no_certificate",
-            format!(
-                "{} has no certificate that can be read: {error}",
-                file.display()
-            ),
+        format!(
+            "{} has no certificate that can be read: {error}",
+            file.display()
         )
     })?;
-    end_of(certificate.as_ref()).ok_or_else(|| {
-        Error::invalid(
-            "no_certificate",
-            format!("{} has a certificate without an end", file.display()),
-        )
-    })
+    end_of(certificate.as_ref())
+        .ok_or_else(|| format!("{} has a certificate without an end", file.display()))
 }
 
 /// The end of a certificate's validity (RFC 5280, 4.1.2.5): the second time of the fifth field of its first field, or the fourth
