@@ -466,7 +466,16 @@ impl Cache {
 
     /// How long some values that lie in Redis have left there; none while it is not used.
     pub async fn lives(&self) -> Result<Vec<Life>> {
-        let Some(attached) = self.0.attached(time::millis()) else {
+        // Also while this process hears of changes too late to read there: how long values live does not change with that.
+        let attached = {
+            let attached = self
+                .0
+                .attached
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            attached.clone().filter(|attached| attached.wire.is_alive())
+        };
+        let Some(attached) = attached else {
             return Ok(Vec::new());
         };
         let prefix = format!("{}:v:", attached.prefix);
