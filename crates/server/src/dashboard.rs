@@ -181,11 +181,12 @@ where
         let page = shown(state, viewer, asked).await?;
         Ok::<_, ApiError>(layout::page(&visitor, &page, true))
     };
-    let follow =
-        async move |State(state): State<AppState>,
-                    visitor: Visitor,
-                    Path(path): Path,
-                    request: Request| { live::follow(state, visitor, request, path, view) };
+    let follow = async move |State(state): State<AppState>,
+                             visitor: Visitor,
+                             Path(path): Path,
+                             request: Request| {
+        live::follow(state, visitor, &request, path, view)
+    };
     routes.add(Call::shown(path, scope, "A page"), show).add(
         Call::live(live_path, scope, "What changes on a page"),
         follow,
@@ -268,7 +269,7 @@ impl Visit {
     }
 
     /// Gives a failed answer the form of a page.
-    pub fn render(self: Box<Self>, response: Response, request_id: &str, is_tls: bool) -> Response {
+    pub fn render(&self, response: Response, request_id: &str, is_tls: bool) -> Response {
         error::render_for_people(response, request_id, |problem| {
             if problem.status() == StatusCode::UNAUTHORIZED {
                 return self.log_in(is_tls);

@@ -143,7 +143,7 @@ async fn every_action_is_done_by_a_click_and_told() {
             .send()
             .await;
         assert_eq!(
-            state.unwrap().json::<Value>().await.unwrap()["status"],
+            state.unwrap().json::<Value>().await.unwrap()["state"],
             "cancelled"
         );
 
@@ -183,7 +183,7 @@ async fn every_action_is_done_by_a_click_and_told() {
         browser.click("//button[text()='Show']").await;
         assert!(browser.address().await.contains("range=30d"));
         browser.click("//summary[text()='Figures']").await;
-        browser.click("//a[text()='Audit']").await;
+        browser.click("//aside//a[text()='Audit']").await;
         browser.click("//a[text()='Verify now']").await;
         browser
             .sees("the chain holds", Duration::from_secs(10))

@@ -92,13 +92,13 @@ fn shown(listed: &Listed, viewer: &Viewer) -> Markup {
     };
     html! {
         section.card {
-            h2 { (badge) " " (alert.title) }
-            p { (alert.detail) }
+            h2 { (badge) " " (parts::sentence(&alert.title).trim_end_matches('.')) }
+            p { (parts::sentence(&alert.detail)) }
             dl.facts {
                 dt { "Since" } dd { (parts::ago(alert.opened_at, now)) ", seen " (parts::ago(alert.seen_at, now)) }
                 @if let Some(at) = alert.resolved_at { dt { "Over" } dd { (parts::ago(at, now)) } }
                 dt { "Taken" } dd { @match (&alert.acknowledged_by, alert.acknowledged_at) { (Some(by), Some(at)) => { "by " (by) " " (parts::ago(at, now)) @if let Some(note) = &alert.note { ": " (note) } }, _ => "by nobody" } }
-                dt { "Told" } dd { (listed.deliveries.len()) " receivers" }
+                dt { "Told" } dd { (parts::many(listed.deliveries.len(), "receiver")) }
                 dt { "What to do" } dd { code { (alert.runbook) } }
                 dt { "Key" } dd { code { (alert.key) } }
             }

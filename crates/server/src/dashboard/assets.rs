@@ -10,6 +10,7 @@ use axum::{
 };
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
+use utxoiq_store::audit::hex;
 
 use crate::{
     error::ApiError,
@@ -22,10 +23,7 @@ const ICON: &str = include_str!("icon.svg");
 
 static HASH: LazyLock<String> = LazyLock::new(|| {
     let all = Sha256::digest([STYLE, SCRIPT, ICON].concat());
-    all.iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&all[..6])
 });
 
 /// The address of one of them.

@@ -63,9 +63,9 @@ async fn view(state: AppState, _: Viewer, asked: Asked) -> ApiResult<View> {
         div.cards {
             (Card { name: "Redis", link: None, figure: parts::state(tone, name), note: html! { (note) } }.draw())
             (Card { name: "Breaker", link: None, figure: html! { (breaker) }, note: html! { "opens after 50 ms without an answer" } }.draw())
-            (Card { name: "From this process", link: None, figure: html! { (share(local)) }, note: html! { (parts::count(local)) " reads" } }.draw())
-            (Card { name: "From Redis", link: None, figure: html! { (share(shared)) }, note: html! { (parts::count(shared)) " reads" } }.draw())
-            (Card { name: "From the database", link: None, figure: html! { (share(missed)) }, note: html! { (parts::count(missed)) " reads, " (parts::count(sum(|kind| kind.loads))) " queries" } }.draw())
+            (Card { name: "From this process", link: None, figure: html! { (share(local)) }, note: html! { (parts::many(local, "read")) } }.draw())
+            (Card { name: "From Redis", link: None, figure: html! { (share(shared)) }, note: html! { (parts::many(shared, "read")) } }.draw())
+            (Card { name: "From the database", link: None, figure: html! { (share(missed)) }, note: html! { (parts::many(missed, "read")) " in " (parts::count(sum(|kind| kind.loads))) " queries" } }.draw())
             (Card { name: "New generations", link: None, figure: html! { (parts::count(sum(|kind| kind.generations))) }, note: html! { "all let go, as changes may have been missed" } }.draw())
         }
     };
@@ -151,6 +151,9 @@ fn history(state: &AppState) -> Markup {
             "",
         );
     };
+    if points.iter().all(|point| point.1.is_none()) {
+        return parts::empty("Nothing that is cached was read in this time.", "");
+    }
     let chart = Chart {
         title: "Hit rate",
         description: "Share of reads that needed no query, in percent, every ten seconds"

@@ -35,12 +35,15 @@ const SIZES: [(&str, u32, u32); 3] = [
     ("narrow", 350, 220),
 ];
 
+/// Values over time, in seconds since 1970; none where there is none to know.
+pub(super) type Points<T> = Vec<(i64, Option<T>)>;
+
 /// One line. A point without a value ends it: what is not known is not drawn.
 pub(super) struct Line<'a> {
     /// What it is.
     pub name: &'a str,
     /// Seconds since 1970, and the value.
-    pub points: Vec<(i64, Option<f64>)>,
+    pub points: Points<f64>,
 }
 
 /// A chart over time.
@@ -52,7 +55,7 @@ pub(super) struct Chart<'a> {
     /// From when to when, in seconds since 1970.
     pub span: Range<i64>,
     /// What values range over, from the lowest to the highest.
-    pub band: Option<(&'a str, Vec<(i64, Option<(f64, f64)>)>)>,
+    pub band: Option<(&'a str, Points<(f64, f64)>)>,
     /// The lines; they get the colours in this order.
     pub lines: Vec<Line<'a>>,
     /// Whether the axis begins at zero.
@@ -122,7 +125,12 @@ impl Chart<'_> {
         if self.from_zero {
             (low, high) = (low.min(0.0), high.max(0.0));
         }
-        let air = ((high - low) * 0.06).max(high.abs() * 1e-6).max(1e-9);
+        let air = if high - low <= high.abs() * 1e-3 {
+            // A flat line is in the middle, beside numbers that differ.
+            (high.abs() * 0.1).max(0.5)
+        } else {
+            (high - low) * 0.06
+        };
         let from = if self.from_zero && low >= 0.0 {
             0.0
         } else {

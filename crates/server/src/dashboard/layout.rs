@@ -252,12 +252,13 @@ pub(super) fn failed(
             p.hint { code { (problem.code()) } " · request " code { (request_id) } }
         }
     };
-    let page = match caller {
-        Some(caller) => framed(caller, target, title, None, &main),
-        None => html! {
+    let page = if let Some(caller) = caller {
+        framed(caller, target, title, None, &main)
+    } else {
+        html! {
             (DOCTYPE)
             html lang="en" { (head(title)) body.login { main { (main) } } }
-        },
+        }
     };
     answer(problem.status(), &page)
 }

@@ -92,7 +92,7 @@ impl Live {
 pub(super) fn follow<F, W>(
     state: AppState,
     visitor: Visitor,
-    request: Request,
+    request: &Request,
     path: Input,
     view: F,
 ) -> ApiResult<Response>
@@ -146,12 +146,15 @@ where
 
 type Making = std::pin::Pin<Box<dyn Future<Output = ApiResult<View>> + Send>>;
 
+/// Makes the page once more.
+type Make = Box<dyn Fn(&AppState, &Visitor) -> Making + Send + Sync>;
+
 /// One stream.
 struct Following {
     state: AppState,
     visitor: Visitor,
     token: String,
-    make: Box<dyn Fn(&AppState, &Visitor) -> Making + Send + Sync>,
+    make: Make,
     drained: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     next: Instant,
     until: Instant,

@@ -165,8 +165,8 @@ fn written(to: &str, message: Option<&str>, is_refusal: bool, knows_users: bool)
                         input #token type="password" name="token" required autocomplete="current-password"
                             spellcheck="false" autocapitalize="none" autofocus aria-describedby="token-help";
                         p.hint #token-help {
-                            @if knows_users { "A service token, uqs_…, or your token of the identity provider. " }
-                            @else { "A service token, uqs_…. " }
+                            @if knows_users { "A service token (uqs_…), or your token of the identity provider. " }
+                            @else { "A service token (uqs_…). " }
                             "Its scopes decide what you see."
                         }
                         button.primary type="submit" { "Log in" }

@@ -18,7 +18,7 @@ use utxoiq_store::{
 
 use super::{
     Asked, View, Viewer,
-    chart::{Chart, Line},
+    chart::{Chart, Line, Points},
     layout, parts, still_page,
 };
 use crate::{AppState, error::ApiResult, routes::Routes};
@@ -107,7 +107,7 @@ async fn view(state: AppState, viewer: Viewer, asked: Asked) -> ApiResult<View> 
     };
     let (series, _) = metrics.series(&selector, CHOICES, None).await?;
     let metric_type = metric_type
-        .or_else(|| series.first().map(|one| one.name.metric_type.to_string()))
+        .or_else(|| series.first().map(|one| one.name.metric_type.clone()))
         .unwrap_or_default();
     let range = RANGES
         .iter()
@@ -144,13 +144,13 @@ fn form(wanted: &Wanted, names: &[String], series: &[Series]) -> Markup {
     known(&mut services, &wanted.service);
     let mut types: BTreeSet<String> = series
         .iter()
-        .map(|one| one.name.metric_type.to_string())
+        .map(|one| one.name.metric_type.clone())
         .collect();
     known(&mut types, &wanted.metric_type);
     let of_type = series
         .iter()
         .filter(|one| one.name.metric_type == wanted.metric_type);
-    let mut units: BTreeSet<String> = of_type.map(|one| one.name.unit.to_string()).collect();
+    let mut units: BTreeSet<String> = of_type.map(|one| one.name.unit.clone()).collect();
     known(&mut units, &wanted.unit);
     let choices = |all: &BTreeSet<String>| -> Vec<(String, String)> {
         all.iter().map(|one| (one.clone(), one.clone())).collect()
@@ -229,11 +229,7 @@ fn step(interval: Interval) -> i64 {
 }
 
 /// Values of buckets as a line that ends where buckets are missing.
-fn line<T: Copy>(
-    buckets: &[Bucket],
-    step: i64,
-    of: impl Fn(&Bucket) -> T,
-) -> Vec<(i64, Option<T>)> {
+fn line<T: Copy>(buckets: &[Bucket], step: i64, of: impl Fn(&Bucket) -> T) -> Points<T> {
     let mut points = Vec::with_capacity(buckets.len());
     let mut before: Option<i64> = None;
     for bucket in buckets {

@@ -105,10 +105,9 @@ fn standing(task: &TaskStatus) -> Markup {
     if !task.enabled {
         return parts::state(Tone::Plain, "switched off");
     }
-    task.last.as_ref().map_or_else(
-        || parts::state(Tone::Plain, "waiting"),
-        |slot| outcome(slot),
-    )
+    task.last
+        .as_ref()
+        .map_or_else(|| parts::state(Tone::Plain, "waiting"), outcome)
 }
 
 fn outcome(slot: &Slot) -> Markup {
