@@ -19,7 +19,7 @@ const ROWS: &[&[&str]] = &[
 ];
 
 /// Within the bottom row: the configuration reports its errors, and spans are marked with them.
-const WITHIN_A_ROW: &[(&str, &str)] = &[("config", "error"), ("trace", "error")];
+const WITHIN_A_ROW: &[(&str, &str)] = &[("config", "error"), ("tls", "error"), ("trace", "error")];
 
 /// What `lib.rs` gives a second name, so that `crate::Error` is `crate::error::Error`.
 const REEXPORTED: &[(&str, &str)] = &[

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::mpsc, thread, time::Duration};
 
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         queries::{proofs, target},
     },
     config::Secret,
-    db::{self, Pool, roles},
+    db::{self, Dedicated, Pool, roles},
     error::{Error, Result},
 };
 
@@ -128,11 +129,23 @@ impl Drop for Scratch {
 
 async fn drop_database(server: &Target, name: &str) -> Result<()> {
     let connection = server.open("utxoiq-store drill").await?;
-    connection
-        .batch_execute(&target::drop_database(name))
-        .await?;
+    drop_on(&connection, name).await?;
     connection.close().await;
     Ok(())
+}
+
+/// Drops a database on a connection to another one. Who is in it is put out; where that is refused, since one of the server's own
+/// workers (autovacuum), who are nobody's, is among them, it is dropped as if nobody were in it: then the server ends those workers
+/// itself, and waits for them.
+async fn drop_on(connection: &Dedicated, name: &str) -> Result<()> {
+    let dropped = connection.batch_execute(&target::drop_database(name)).await;
+    match dropped {
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let unused = target::drop_unused_database(name);
+            Ok(connection.batch_execute(&unused).await?)
+        }
+        dropped => Ok(dropped?),
+    }
 }
 
 /// The databases on the server of `database.drill_url` that a query names, by the ids at the ends of their names.
@@ -175,9 +188,7 @@ pub(super) async fn sweep(server: &Target, history: &Pool) -> Result<()> {
             continue;
         };
         tracing::warn!(database = name, "dropping what a drill has left behind");
-        connection
-            .batch_execute(&target::drop_database(name))
-            .await?;
+        drop_on(&connection, name).await?;
     }
     connection.close().await;
     Ok(())

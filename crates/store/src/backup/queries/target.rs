@@ -137,6 +137,11 @@ pub fn drop_database(name: &str) -> String {
     format!("drop database if exists {} with (force)", quoted(name))
 }
 
+/// The same where nobody is in it but the server's own workers, whom it ends and waits for.
+pub fn drop_unused_database(name: &str) -> String {
+    format!("drop database if exists {}", quoted(name))
+}
+
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

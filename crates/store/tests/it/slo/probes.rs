@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use utxoiq_store::{
     Store,
+    backup::Scratch,
+    config::Secret,
+    db::roles,
     slo::State,
     worker::criteria::{self, Sabotage},
 };
 
+use utxoiq_store_testkit::{PgCluster, PgOptions};
+
 use super::{lines, store};
-use crate::support::{TestDb, connect};
+use crate::support::{PASSWORD, TestDb, connect};
 
 fn probing(db: &TestDb) -> Store {
     store(db, &[("UTXOIQ_STORE_DATABASE__DRILL_URL", &db.drill_url())])
@@ -180,4 +185,56 @@ async fn what_a_killed_probe_left_goes_with_the_next_and_what_others_made_stays(
     assert_eq!(left, [name(foreign)]);
     let outcomes = store.slo().probes(10).await.unwrap();
     assert_eq!(outcomes[1].outcome.as_deref(), Some("lost"));
+}
+
+#[tokio::test]
+async fn a_scratch_database_that_the_server_is_vacuuming_is_dropped_all_the_same() {
+    let options = PgOptions {
+        settings: [
+            ("autovacuum_naptime", "1s"),
+            ("autovacuum_vacuum_cost_delay", "100ms"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        ..PgOptions::default()
+    };
+    let cluster = PgCluster::start(options).await;
+    roles::init(&cluster.admin_url("postgres")).await.unwrap();
+    let admin = connect(&cluster.admin_url("postgres")).await;
+    admin
+        .batch_execute(&format!(
+            "alter role utxoiq_drill password '{PASSWORD}'; grant connect on database postgres to utxoiq_drill"
+        ))
+        .await
+        .unwrap();
+    let mut url = url::Url::parse(&cluster.admin_url("postgres")).unwrap();
+    url.set_username(roles::DRILL).unwrap();
+    url.set_password(Some(PASSWORD)).unwrap();
+    let drill_url = Secret::new(url.as_str());
+    let mut scratch = Scratch::beside(&drill_url, "utxoiq_canary_", uuid::Uuid::new_v4()).unwrap();
+    scratch.create().await.unwrap();
+    let name = scratch.name().to_owned();
+    let inside = connect(&crate::support::with_database(url.as_str(), &name)).await;
+    inside
+        .batch_execute(
+            "create table public.large (n integer) with (autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_threshold = 10);
+             insert into public.large select generate_series(1, 100000); delete from public.large where n % 2 = 0",
+        )
+        .await
+        .unwrap();
+    drop(inside);
+    let vacuuming =
+        "select from pg_stat_activity where datname = $1 and backend_type = 'autovacuum worker'";
+    let mut tries = 0;
+    while admin.query(vacuuming, &[&name]).await.unwrap().is_empty() {
+        tries += 1;
+        assert!(tries < 1_200, "it is never vacuumed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    scratch.remove().await.unwrap();
+    let there = admin
+        .query("select from pg_database where datname = $1", &[&name])
+        .await
+        .unwrap();
+    assert!(there.is_empty());
 }
