@@ -11,7 +11,7 @@ use utxoiq_store::{
 use crate::{
     Context,
     operator::actor,
-    output::{note, outln, plain},
+    output::{self, note, outln, plain},
     table::{Side, table},
     token::administrative,
 };
@@ -54,6 +54,9 @@ pub struct Ack {
     /// What you do about it, for the others
     #[arg(long)]
     note: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
@@ -187,6 +190,9 @@ async fn ack(alerts: &Alerts, pool: &Pool, args: &Ack) -> anyhow::Result<()> {
     let alert = alerts
         .acknowledge(pool, &args.alert, &by, said, now)
         .await?;
+    if args.json {
+        return output::json(&alert);
+    }
     let taken_by = alert.acknowledged_by.as_deref().unwrap_or_default();
     if alert.acknowledged_at == Some(now) {
         outln!("{} is yours: {}", alert.id, plain(&alert.title));

@@ -105,6 +105,9 @@ pub struct Export {
     /// Replace the file if it is there
     #[arg(long, requires = "output")]
     force: bool,
+    /// JSON lines, as in any case
+    #[arg(long)]
+    json: bool,
 }
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use utxoiq_store::{
     Store,
     backup::{Backup, Backups, KeyPair},
@@ -31,6 +32,9 @@ pub enum Command {
         /// Write the secret key into this file, readable by its owner only, instead of showing it
         #[arg(long, short, value_name = "FILE")]
         output: Option<std::path::PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Make a backup now, read it back, and copy it to the second store
     Create {
@@ -63,6 +67,9 @@ pub enum Command {
         /// Its id, `newest`, or `all` that are kept
         #[arg(default_value = "newest")]
         backup: Which,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Remove backups whose time is over; only shown unless --yes is given
     Prune {
@@ -72,6 +79,9 @@ pub enum Command {
         /// At this time (RFC 3339); shows only
         #[arg(long, value_name = "TIME", conflicts_with = "yes")]
         as_of: Option<DateTime<Utc>>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Restore a backup into a database of its own, compare it with what was backed up, and drop it again; needs the drill key
     Drill {
@@ -94,7 +104,11 @@ pub enum Command {
     /// Restore a backup into an empty database and compare it with what was backed up
     Restore(restore::Args),
     /// Take in backups that lie in the store and that the database does not know: after a restore
-    Adopt,
+    Adopt {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Which backup.
@@ -132,22 +146,22 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
         Command::Create { json } => or_interrupted(Box::pin(create(&store, json))).await,
         Command::List { limit, all, json } => list(&backups, limit, all, json).await,
         Command::Show { backup, json } => show_one(&backups, backup, json).await,
-        Command::Verify { backup } => or_interrupted(verify(&backups, backup)).await,
-        Command::Prune { yes, as_of } => {
-            prune(&store, yes, as_of.unwrap_or_else(|| store.now())).await
+        Command::Verify { backup, json } => or_interrupted(verify(&backups, backup, json)).await,
+        Command::Prune { yes, as_of, json } => {
+            prune(&store, yes, as_of.unwrap_or_else(|| store.now()), json).await
         }
-        Command::Adopt => adopt(&store).await,
+        Command::Adopt { json } => adopt(&store, json).await,
         Command::Drill { backup, json } => {
             or_interrupted(Box::pin(drill::drill(&store, backup, json))).await
         }
         Command::Proofs { limit, json } => drill::proofs(&store, limit, json).await,
-        Command::Keygen { output } => keygen(output),
+        Command::Keygen { output, json } => keygen(output, json),
         Command::Restore(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
 /// Makes a key. Needs no settings.
-pub fn keygen(output: Option<std::path::PathBuf>) -> anyhow::Result<ExitCode> {
+pub fn keygen(output: Option<std::path::PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
     let pair = KeyPair::generate();
     let text = format!(
         "# public key: {}\n{}\n",
@@ -155,15 +169,22 @@ pub fn keygen(output: Option<std::path::PathBuf>) -> anyhow::Result<ExitCode> {
         pair.identity.expose()
     );
     match output {
-        None => {
-            outln!("{}", text.trim_end());
-        }
+        None if as_json => crate::output::json(&json!({
+            "recipient": pair.recipient, "identity": pair.identity.expose(), "file": null,
+        }))?,
+        None => outln!("{}", text.trim_end()),
         Some(path) => {
             // Made for its owner only, and never over another key.
             let mut target = crate::target::Target::new(&path, false)?;
             target.write(text.as_bytes())?;
             let path = target.finish()?;
-            outln!("{}", pair.recipient);
+            if as_json {
+                crate::output::json(&json!({
+                    "recipient": pair.recipient, "identity": null, "file": path,
+                }))?;
+            } else {
+                outln!("{}", pair.recipient);
+            }
             note(format_args!("the secret key is in {}", path.display()));
         }
     }
@@ -249,12 +270,20 @@ async fn show_one(backups: &Backups<'_>, which: Which, json: bool) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-async fn verify(backups: &Backups<'_>, which: Which) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
+async fn verify(backups: &Backups<'_>, which: Which, as_json: bool) -> anyhow::Result<ExitCode> {
+    let (mut code, mut told) = (ExitCode::SUCCESS, Vec::new());
     for backup in chosen(backups, which).await? {
         let shown = progress::start();
         let verified = backups.verify(backup.id, &shown.progress).await;
         shown.finish();
+        if as_json {
+            let error = verified.as_ref().err().map(ToString::to_string);
+            told.push(json!({ "id": backup.id, "verified": verified.is_ok(), "error": error }));
+            if verified.is_err() {
+                code = ExitCode::FAILURE;
+            }
+            continue;
+        }
         match verified {
             Ok(()) => outln!("{}: every byte is what was written", backup.id),
             Err(error) => {
@@ -263,24 +292,45 @@ async fn verify(backups: &Backups<'_>, which: Which) -> anyhow::Result<ExitCode>
             }
         }
     }
+    if as_json {
+        crate::output::json(&told)?;
+    }
     Ok(code)
 }
 
-async fn prune(store: &Store, yes: bool, now: DateTime<Utc>) -> anyhow::Result<ExitCode> {
+async fn prune(
+    store: &Store,
+    yes: bool,
+    now: DateTime<Utc>,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     let backups = store.backups();
     let plan = if yes {
         backups.prune(now, &actor()).await?
     } else {
         backups.plan_prune(now).await?
     };
-    show::plan(&plan)?;
+    if as_json {
+        let plan = plan.iter().map(|one| {
+            json!({
+                "id": one.backup.id,
+                "started_at": one.backup.started_at,
+                "kept": one.verdict.keep,
+                "reason": one.verdict.to_string(),
+            })
+        });
+        let plan: Vec<_> = plan.collect();
+        crate::output::json(&json!({ "removed": yes, "backups": plan }))?;
+    } else {
+        show::plan(&plan)?;
+    }
     if !yes {
         note("nothing was removed: `backup prune --yes` does it");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn adopt(store: &Store) -> anyhow::Result<ExitCode> {
+async fn adopt(store: &Store, as_json: bool) -> anyhow::Result<ExitCode> {
     let backups = store.backups();
     // The backup that a database was restored from is there as one that is being made.
     let (settled, _) = backups.settle(store.now()).await?;
@@ -288,6 +338,10 @@ async fn adopt(store: &Store) -> anyhow::Result<ExitCode> {
         .adopt(&actor())
         .await
         .context("not all backups could be taken in")?;
+    if as_json {
+        crate::output::json(&json!({ "adopted": adopted, "settled": settled }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for id in &adopted {
         outln!("{id}");
     }

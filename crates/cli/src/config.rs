@@ -2,26 +2,50 @@
 
 use std::process::ExitCode;
 
-use utxoiq_store::config::Config;
+use serde_json::json;
+use utxoiq_store::config::{Config, SETTINGS};
 
 use crate::Context;
-use crate::output::{out, outln};
+use crate::output::{self, out, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Print every setting with its default and its reason, as a file to start from
-    Example,
+    Example {
+        /// As JSON: each setting with its default
+        #[arg(long)]
+        json: bool,
+    },
     /// Check the configuration in force and say whether the service would start with it
-    Check,
+    Check {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub fn run(command: &Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Example => out!("{}", Config::example()),
-        Command::Check => {
+        Command::Example { json: true } => {
+            let settings = SETTINGS.iter().map(|setting| {
+                json!({
+                    "section": setting.section,
+                    "key": setting.key,
+                    "default": setting.default,
+                    "doc": setting.doc.trim(),
+                })
+            });
+            output::json(&settings.collect::<Vec<_>>())?;
+        }
+        Command::Example { json: false } => out!("{}", Config::example()),
+        Command::Check { json } => {
             context.config.database.url()?;
-            outln!("the configuration is valid");
+            if *json {
+                output::json(&json!({ "valid": true }))?;
+            } else {
+                outln!("the configuration is valid");
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -37,11 +37,12 @@ use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Value, json};
+use url::Url;
 use utxoiq_store::{
     Store,
     audit::{Action, Entry},
     clock::{Clock as _, SystemClock, to_micros},
-    config::{BackupSettings, Config, DatabaseSettings, DatabaseUrl},
+    config::{BackupSettings, Config, DatabaseSettings, DatabaseUrl, RedisSettings, Secret},
     db,
 };
 
@@ -216,7 +217,14 @@ fn checked(config: Config, yes: bool) -> anyhow::Result<Config> {
         database: DatabaseSettings {
             pool_min: 1,
             statement_timeout_milliseconds: 600_000,
+            url: config.database.url.as_ref().map(in_haste),
+            retention_url: config.database.retention_url.as_ref().map(in_haste),
             ..config.database
+        },
+        // What changes in the database, servers hear of from the database.
+        redis: RedisSettings {
+            url: None,
+            ..config.redis
         },
         backup: BackupSettings {
             // What is made under the clock of the night before last is alive now, too, for whoever watches.
@@ -225,6 +233,28 @@ fn checked(config: Config, yes: bool) -> anyhow::Result<Config> {
         },
         ..config
     })
+}
+
+/// An address whose sessions do not wait for the disk at each of their thousands of commits: should the server crash meanwhile,
+/// the demonstration is begun anew in any case.
+fn in_haste(address: &Secret) -> Secret {
+    let parsed = Url::parse(address.expose());
+    let with_options = parsed.ok().filter(|url| {
+        url.scheme().starts_with("postgres") && url.query_pairs().all(|(name, _)| name != "options")
+    });
+    match with_options {
+        // As words, since a plus sign is none of libpq's ways to write a space.
+        Some(mut url) => {
+            let before = url
+                .query()
+                .map_or_else(String::new, |query| format!("{query}&"));
+            url.set_query(Some(&format!(
+                "{before}options=-c%20synchronous_commit%3Doff"
+            )));
+            Secret::new(url.as_str())
+        }
+        None => address.clone(),
+    }
 }
 
 /// Refuses a database that is in use.

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use serde_json::json;
 use utxoiq_store::{config::DatabaseUrl, db::roles};
 
 use crate::Context;
-use crate::output::{note, out, outln};
+use crate::output::{self, note, out, outln};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -14,15 +15,27 @@ pub struct Args {
     /// Print the SQL and change nothing; run it with psql in the same database
     #[arg(long)]
     print: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
+    if args.print && args.json {
+        output::json(&json!({ "sql": roles::sql(&database_of(url)?) }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.print {
         out!("{}", roles::sql(&database_of(url)?));
         return Ok(ExitCode::SUCCESS);
     }
     roles::init(url).await?;
+    if args.json {
+        let made = [roles::OWNER, roles::AUDIT].into_iter().chain(roles::LOGIN);
+        output::json(&json!({ "roles": made.collect::<Vec<_>>() }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     outln!(
         "the roles are there: {}, {}, {}",
         roles::OWNER,

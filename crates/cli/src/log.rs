@@ -161,6 +161,10 @@ fn prepend_to_json(line: &str, name: &str, id: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::print_stdout,
+    reason = "what was measured belongs into the test's output"
+)]
 mod tests {
     use std::{
         hint::black_box,

@@ -7,17 +7,20 @@ mod audit;
 mod backfill;
 mod backup;
 mod client;
+mod completions;
 mod config;
 mod demo;
 mod doctor;
 mod feedback;
 mod init;
 mod log;
+mod man;
 mod metrics;
 mod migrate;
 mod openapi;
 mod operator;
 mod output;
+mod reference;
 mod retention;
 mod schedule;
 mod serve;
@@ -30,7 +33,12 @@ mod traces;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use utxoiq_store::config::{Config, Loader};
+use utxoiq_store::{
+    Kind,
+    config::{Config, Loader},
+};
+
+use self::output::Colour;
 
 /// Keeps utxoIQ's backfill jobs, feedback and metrics.
 #[derive(Debug, Parser)]
@@ -95,6 +103,13 @@ enum Command {
     Config(config::Command),
     /// Print the OpenAPI document
     Openapi(openapi::Args),
+    /// Print a script with which a shell completes commands and options
+    Completions(completions::Args),
+    /// Write a manual page for each command
+    Man(man::Args),
+    /// Print the reference of every command, as docs/cli.md has it
+    #[command(hide = true)]
+    Reference(reference::Args),
 }
 
 /// What every subcommand may use.
@@ -109,10 +124,22 @@ fn main() -> ExitCode {
         // As for any program whose reader went away.
         Err(error) if output::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(format_args!("error: {error:#}"));
+            let label = output::painted("error:", Colour::Red, &std::io::stderr());
+            output::note(format_args!("{label} {error:#}"));
+            if let Some(next) = next(&error) {
+                output::note(next);
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// What to do about an error whose cause is not in the command.
+fn next(error: &anyhow::Error) -> Option<&'static str> {
+    let error = error.downcast_ref::<utxoiq_store::Error>()?;
+    let is_about_others = error.is_without_database() || error.kind() == Kind::Unavailable;
+    is_about_others
+        .then_some("next: `utxoiq-store doctor` looks at everything around the store, and says how to mend what it finds")
 }
 
 /// The variables of the environment that are text: what is not is no setting of ours.
@@ -130,9 +157,16 @@ fn configuration(file: Option<&std::path::Path>) -> anyhow::Result<Config> {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // What is about the program itself needs no settings.
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args),
+        Command::Man(args) => return man::run(args),
+        Command::Reference(args) => return reference::run(args),
+        _ => {}
+    }
     // Settings that name a store without keys are refused: whoever makes the keys must not need settings.
-    if let Command::Backup(backup::Command::Keygen { output }) = cli.command {
-        return backup::keygen(output);
+    if let Command::Backup(backup::Command::Keygen { output, json }) = cli.command {
+        return backup::keygen(output, json);
     }
     let config = match configuration(cli.config.as_deref()) {
         Ok(config) => config,
@@ -178,6 +212,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Command::Doctor(args) => doctor::run(args, context).await,
                 Command::Config(command) => config::run(&command, &context),
                 Command::Openapi(args) => openapi::run(&args),
+                // Done above.
+                Command::Completions(_) | Command::Man(_) | Command::Reference(_) => {
+                    Ok(ExitCode::SUCCESS)
+                }
             }
         }))
 }

@@ -2,16 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use serde_json::{Value, json};
 use utxoiq_store::{
     clock::{Clock as _, SystemClock},
     db::{
-        migrate::{DownOptions, Migrator, Status, lint, new_pair},
+        migrate::{DownOptions, Drift, Migrator, Status, lint, new_pair},
         roles,
     },
 };
 
 use crate::Context;
-use crate::output::{note, out, outln};
+use crate::output::{self, note, out, outln};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -20,12 +21,18 @@ pub enum Command {
     Up {
         #[command(flatten)]
         source: Source,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Roll back the newest migration; refuses when that would lose data
     Down {
         /// Roll back even though rows are lost
         #[arg(long)]
         allow_data_loss: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show what is applied, what is pending, and how the schema differs from what was recorded
     Status {
@@ -34,6 +41,9 @@ pub enum Command {
         check: bool,
         #[command(flatten)]
         source: Source,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write a new pair of files with the next number and the time
     New {
@@ -42,6 +52,9 @@ pub enum Command {
         /// The folder with the migrations
         #[arg(long, value_name = "FOLDER", default_value = "crates/store/migrations")]
         dir: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Refuse unsafe statements, with the safe recipe
     Lint {
@@ -50,6 +63,9 @@ pub enum Command {
         /// List the rules
         #[arg(long)]
         rules: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -72,17 +88,37 @@ impl Source {
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up { source } => up(&source, &context).await,
-        Command::Down { allow_data_loss } => down(allow_data_loss, &context).await,
-        Command::Status { check, source } => status(check, &source, &context).await,
-        Command::New { name, dir } => draft(&name, &dir),
-        Command::Lint { source, rules } => check(&source, rules),
+        Command::Up { source, json } => up(&source, &context, json).await,
+        Command::Down {
+            allow_data_loss,
+            json,
+        } => down(allow_data_loss, &context, json).await,
+        Command::Status {
+            check,
+            source,
+            json,
+        } => status(check, &source, &context, json).await,
+        Command::New { name, dir, json } => draft(&name, &dir, json),
+        Command::Lint {
+            source,
+            rules,
+            json,
+        } => check(&source, rules, json),
     }
 }
 
-async fn up(source: &Source, context: &Context) -> anyhow::Result<ExitCode> {
+async fn up(source: &Source, context: &Context, as_json: bool) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     let applied = source.migrator()?.up(url, &SystemClock).await?;
+    if as_json {
+        let applied = applied.iter().map(|one| {
+            let milliseconds = u64::try_from(one.duration.as_millis()).unwrap_or(u64::MAX);
+            json!({ "migration": format!("{:04}_{}", one.number, one.name), "milliseconds": milliseconds })
+        });
+        output::json(&json!({ "applied": applied.collect::<Vec<_>>() }))?;
+        warn_of_open_doors(url).await;
+        return Ok(ExitCode::SUCCESS);
+    }
     for migration in &applied {
         outln!(
             "applied {:04}_{} in {} ms",
@@ -117,10 +153,20 @@ async fn warn_of_open_doors(url: &str) {
     }
 }
 
-async fn down(allow_data_loss: bool, context: &Context) -> anyhow::Result<ExitCode> {
+async fn down(allow_data_loss: bool, context: &Context, as_json: bool) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     let options = DownOptions { allow_data_loss };
-    let Some(done) = Migrator::embedded()?.down(url, options).await? else {
+    let done = Migrator::embedded()?.down(url, options).await?;
+    if as_json {
+        let lines = |lines: &[Drift]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+        output::json(&json!({
+            "rolled_back": done.as_ref().map(|done| format!("{:04}_{}", done.number, done.name)),
+            "lost": done.iter().flat_map(|done| &done.lost).map(ToString::to_string).collect::<Vec<_>>(),
+            "drift": done.as_ref().map_or_else(Vec::new, |done| lines(&done.drift)),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(done) = done else {
         outln!("nothing is applied");
         return Ok(ExitCode::SUCCESS);
     };
@@ -137,13 +183,41 @@ async fn down(allow_data_loss: bool, context: &Context) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn status(check: bool, source: &Source, context: &Context) -> anyhow::Result<ExitCode> {
+async fn status(
+    check: bool,
+    source: &Source,
+    context: &Context,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     let url = context.config.database.admin_url()?;
     let status = source.migrator()?.status(url).await?;
-    out!("{}", render(&status));
+    if as_json {
+        output::json(&told(&status))?;
+    } else {
+        out!("{}", render(&status));
+    }
     warn_of_open_doors(url).await;
     let code = if check && !status.is_clean() { 2 } else { 0 };
     Ok(ExitCode::from(code))
+}
+
+fn told(status: &Status) -> Value {
+    let applied = status.applied.iter().map(|record| {
+        json!({
+            "migration": record.label(),
+            "applied_at": record.applied_at,
+            "applied_by": record.applied_by,
+            "milliseconds": u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+        })
+    });
+    json!({
+        "clean": status.is_clean(),
+        "applied": applied.collect::<Vec<_>>(),
+        "pending": status.pending,
+        "unknown": status.unknown,
+        "changed": status.changed,
+        "drift": status.drift.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }
 
 fn render(status: &Status) -> String {
@@ -195,14 +269,26 @@ fn render(status: &Status) -> String {
     text
 }
 
-fn draft(name: &str, dir: &std::path::Path) -> anyhow::Result<ExitCode> {
-    for path in new_pair(dir, name, SystemClock.now())? {
+fn draft(name: &str, dir: &std::path::Path, as_json: bool) -> anyhow::Result<ExitCode> {
+    let files = new_pair(dir, name, SystemClock.now())?;
+    if as_json {
+        output::json(&json!({ "files": files }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for path in files {
         outln!("{}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(source: &Source, rules: bool) -> anyhow::Result<ExitCode> {
+fn check(source: &Source, rules: bool, as_json: bool) -> anyhow::Result<ExitCode> {
+    if rules && as_json {
+        let rules = lint::RULES
+            .iter()
+            .map(|rule| json!({ "rule": rule.name, "advice": rule.advice }));
+        output::json(&json!({ "rules": rules.collect::<Vec<_>>() }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if rules {
         for rule in lint::RULES {
             outln!("{}\n    {}", rule.name, rule.advice);
@@ -211,6 +297,15 @@ fn check(source: &Source, rules: bool) -> anyhow::Result<ExitCode> {
     }
     let migrator = source.migrator()?;
     let findings = lint::lint(migrator.migrations());
+    if as_json {
+        let told = findings.iter().map(|one| {
+            json!({ "file": one.file, "line": one.line, "rule": one.rule, "advice": one.advice })
+        });
+        output::json(
+            &json!({ "migrations": migrator.migrations().len(), "findings": told.collect::<Vec<_>>() }),
+        )?;
+        return Ok(ExitCode::from(u8::from(!findings.is_empty())));
+    }
     for finding in &findings {
         outln!("{finding}");
     }

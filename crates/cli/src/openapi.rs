@@ -6,7 +6,11 @@ use crate::output::out;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// JSON, as in any case
+    #[arg(long)]
+    json: bool,
+}
 
 #[allow(clippy::unnecessary_wraps)] // as every subcommand
 pub fn run(_args: &Args) -> anyhow::Result<ExitCode> {

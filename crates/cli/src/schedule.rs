@@ -11,7 +11,10 @@ use utxoiq_store::{
 };
 
 use crate::Context;
-use crate::output::{note, outln};
+use crate::{
+    output::{self, note, out, outln},
+    table::{Side, table},
+};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -26,9 +29,16 @@ pub enum Command {
     Run {
         /// Its name, as `schedule status` shows it
         task: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Run what is due, once, and wait for its end: for cron and the like. Exits 1 when a task failed
-    Tick,
+    Tick {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
@@ -46,8 +56,8 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
             show_status(&scheduler.status(now).await?, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { task } => show_outcomes(&[scheduler.run_now(&task, now).await?]),
-        Command::Tick => show_outcomes(&scheduler.tick(now).await?),
+        Command::Run { task, json } => show_outcomes(&[scheduler.run_now(&task, now).await?], json),
+        Command::Tick { json } => show_outcomes(&scheduler.tick(now).await?, json),
     }
 }
 
@@ -63,9 +73,13 @@ fn few_connections(config: Config) -> Config {
 }
 
 /// One line a slot; the exit code says whether all are done.
-fn show_outcomes(outcomes: &[SlotOutcome]) -> anyhow::Result<ExitCode> {
-    for outcome in outcomes {
-        outln!("{}", line_of(outcome));
+fn show_outcomes(outcomes: &[SlotOutcome], json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        output::json(&outcomes)?;
+    } else {
+        for outcome in outcomes {
+            outln!("{}", line_of(outcome));
+        }
     }
     if outcomes.iter().all(|outcome| outcome.result.is_success()) {
         Ok(ExitCode::SUCCESS)
@@ -101,48 +115,53 @@ fn line_of(outcome: &SlotOutcome) -> String {
     ))
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)] // the answer, and a note where there is none
 fn show_status(tasks: &[TaskStatus], json: bool) -> anyhow::Result<()> {
     if json {
-        outln!("{}", serde_json::to_string_pretty(tasks)?);
-        return Ok(());
+        return output::json(&tasks);
     }
     if tasks.is_empty() {
         note("there are no scheduled tasks");
     }
-    for task in tasks {
-        outln!("{}", status_line(task));
-    }
+    let rows: Vec<[String; 6]> = tasks.iter().map(row).collect();
+    let columns = [
+        "TASK",
+        "DUE",
+        "LAST (UTC)",
+        "CAME TO",
+        "NEXT (UTC)",
+        "WHAT IT DOES",
+    ];
+    out!("{}", table(columns.map(|name| (name, Side::Left)), &rows));
     Ok(())
 }
 
-fn status_line(task: &TaskStatus) -> String {
-    let last = task.last.as_ref().map_or_else(
-        || "never ran".to_owned(),
+fn row(task: &TaskStatus) -> [String; 6] {
+    let (at, state) = task.last.as_ref().map_or_else(
+        || ("-".to_owned(), "never ran".to_owned()),
         |slot| {
             let error = match &slot.error {
                 Some(error) => format!(" ({})", one_line(error)),
                 None => String::new(),
             };
-            format!(
-                "last {} {}{error}",
+            (
                 short(slot.slot_at),
-                slot.state.as_str()
+                format!("{}{error}", slot.state.as_str()),
             )
         },
     );
     let flag = match (task.enabled, task.overdue) {
-        (false, _) => "  DISABLED",
-        (true, true) => "  OVERDUE",
+        (false, _) => ", DISABLED",
+        (true, true) => ", OVERDUE",
         (true, false) => "",
     };
-    format!(
-        "{}  {}  {last}  next {}{flag}  {}",
-        task.task,
-        task.cadence,
+    [
+        task.task.to_owned(),
+        task.cadence.clone(),
+        at,
+        format!("{state}{flag}"),
         short(task.next_slot_at),
-        task.description
-    )
+        task.description.to_owned(),
+    ]
 }
 
 /// An error may have lines of its own; a slot has one.
@@ -197,7 +216,8 @@ mod tests {
         let bad = SlotResult::Abandoned {
             reason: "lost".into(),
         };
-        let code = |outcomes: &[SlotOutcome]| format!("{:?}", show_outcomes(outcomes).unwrap());
+        let code =
+            |outcomes: &[SlotOutcome]| format!("{:?}", show_outcomes(outcomes, false).unwrap());
         assert_eq!(code(&[]), format!("{:?}", ExitCode::SUCCESS));
         assert_eq!(
             code(&[outcome(0, good())]),

@@ -48,7 +48,7 @@ fn known(id: &str) -> Result<String, String> {
 pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
     let store = Store::open(context.config)?;
     if args.probe {
-        let probe = criteria::probe(&store, &actor(), store.now()).await?;
+        let probe = Box::pin(criteria::probe(&store, &actor(), store.now())).await?;
         tried(&probe);
     }
     if !args.watch {

@@ -13,7 +13,8 @@ use utxoiq_store::{
 
 use crate::Context;
 use crate::operator::operator;
-use crate::output::{self, note, outln};
+use crate::output::{self, note, outln, plain};
+use crate::table::{Side, table};
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -33,6 +34,9 @@ pub enum Command {
         /// Its name or its id
         #[arg(value_name = "NAME|ID")]
         name_or_id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -54,6 +58,9 @@ pub struct Create {
     /// The tier of its rate limit, as the configuration names them; that of service tokens where it is not given
     #[arg(long)]
     tier: Option<String>,
+    /// As JSON: the token, and what is known of it
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `rotate`.
@@ -68,6 +75,9 @@ pub struct Rotate {
     /// Also while the secret before the present one still works: that one ends at once
     #[arg(long)]
     force: bool,
+    /// As JSON: the new text, and what is known of the token
+    #[arg(long)]
+    json: bool,
 }
 
 pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode> {
@@ -78,8 +88,11 @@ pub async fn run(command: Command, context: Context) -> anyhow::Result<ExitCode>
         Command::Create(args) => create(tokens, args, now).await?,
         Command::List { json } => list(tokens, json, now).await?,
         Command::Rotate(args) => rotate(tokens, args, now).await?,
-        Command::Revoke { name_or_id } => {
+        Command::Revoke { name_or_id, json } => {
             let token = tokens.revoke(&name_or_id, now).await?;
+            if json {
+                output::json(&token)?;
+            }
             note(format!("token {} ({}) is revoked", token.name, token.id));
         }
     }
@@ -121,13 +134,24 @@ async fn create(tokens: Tokens<'_>, args: Create, now: DateTime<Utc>) -> anyhow:
         "token {} ({}) {end}; it is shown this once:",
         token.name, token.id
     ));
-    if let Err(error) = output::write(format_args!("{}\n", secret.expose())) {
+    if let Err(error) = shown(&token, &secret, args.json) {
         // Nobody has it, and nobody ever will: it must not go on working.
         tokens.revoke(&token.id.to_string(), now).await?;
         note("the token could not be shown, and is revoked");
-        return Err(error.into());
+        return Err(error);
     }
     Ok(())
+}
+
+/// Prints a token's text, alone; as JSON with what is known of it.
+fn shown(token: &Token, secret: &Secret, json: bool) -> anyhow::Result<()> {
+    if !json {
+        output::write(format_args!("{}\n", secret.expose()))?;
+        return Ok(());
+    }
+    let mut told = serde_json::to_value(token)?;
+    told["token"] = secret.expose().into();
+    output::json(&told)
 }
 
 async fn rotate(tokens: Tokens<'_>, args: Rotate, now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -142,9 +166,9 @@ async fn rotate(tokens: Tokens<'_>, args: Rotate, now: DateTime<Utc>) -> anyhow:
         "token {} ({}) has a new secret, and {previous}; the new text is shown this once:",
         token.name, token.id
     ));
-    if let Err(error) = output::write(format_args!("{}\n", secret.expose())) {
+    if let Err(error) = shown(&token, &secret, args.json) {
         note("the new text could not be shown: rotate again with --force");
-        return Err(error.into());
+        return Err(error);
     }
     Ok(())
 }
@@ -158,21 +182,34 @@ async fn list(tokens: Tokens<'_>, json: bool, now: DateTime<Utc>) -> anyhow::Res
     if tokens.is_empty() {
         note("there are no tokens; `token create` makes one");
     }
-    for token in tokens {
-        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-        outln!(
-            "{}  {}  {}  subject {}  tier {}  used {}  {}{}",
-            token.id,
-            token.name,
-            state(&token, now),
-            token.subject,
-            token.rate_tier.as_deref().unwrap_or("default"),
-            used(token.last_used_at),
-            scopes.join(","),
-            previous(&token, now),
-        );
+    let rows: Vec<[String; 7]> = tokens.iter().map(|token| row(token, now)).collect();
+    if !rows.is_empty() {
+        let columns = [
+            "ID",
+            "NAME",
+            "STATE",
+            "SUBJECT",
+            "TIER",
+            "USED (UTC)",
+            "SCOPES",
+        ];
+        let text = table(columns.map(|name| (name, Side::Left)), &rows);
+        output::write(format_args!("{text}"))?;
     }
     Ok(())
+}
+
+fn row(token: &Token, now: DateTime<Utc>) -> [String; 7] {
+    let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+    [
+        token.id.to_string(),
+        plain(&token.name),
+        state(token, now),
+        plain(&token.subject),
+        token.rate_tier.as_deref().unwrap_or("default").to_owned(),
+        used(token.last_used_at),
+        format!("{}{}", scopes.join(","), previous(token, now)),
+    ]
 }
 
 fn used(at: Option<DateTime<Utc>>) -> String {

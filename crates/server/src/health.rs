@@ -168,6 +168,11 @@ impl Readiness {
         self.reason(&finding).map_or(Ok(()), Err)
     }
 
+    /// Whether this process can serve, as `/readyz` says it.
+    pub fn is_ready(&self) -> bool {
+        self.says().is_ok()
+    }
+
     fn report(&self, cache: CacheState, end_users: &'static str) -> Response {
         let finding = self.shared.read().clone();
         let schema = finding.schema.as_ref();

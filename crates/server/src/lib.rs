@@ -87,11 +87,12 @@ impl AppState {
         store.cache().start();
         let remembered = Duration::from_millis(store.config().server.token_cache_milliseconds);
         let oidc = Oidc::start(&store)?.map(Arc::new);
+        let readiness = Readiness::watch(&store);
         let attempts = Attempts::new(store.config().rate_limit.failed_logins_per_minute);
         Ok(Self(Arc::new(Parts {
             tokens: TokenCache::new(store.pool().clone(), remembered),
-            readiness: Readiness::watch(&store),
-            metrics: Metrics::new(&store, oidc.as_ref(), &attempts),
+            metrics: Metrics::new(&store, oidc.as_ref(), &attempts, &scheduler, &readiness),
+            readiness,
             attempts,
             body_memory: body::BodyMemory::new(&store.config().server),
             denials: Denials::default(),

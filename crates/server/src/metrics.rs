@@ -8,10 +8,12 @@
 //! nothing a client sends makes a new series.
 
 mod end_users;
+mod facts;
 mod limits;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use self::facts::Facts;
 use axum::{
     extract::State,
     http::{Method, StatusCode, header},
@@ -34,8 +36,10 @@ use utxoiq_store::{
     Store,
     cache::{self, CacheState, Figures},
     db::pool::{PoolSnapshot, WaitHistogram},
+    feedback::WriterSnapshot,
     limit::Attempts,
     metrics::IntakeSnapshot,
+    schedule::Scheduler,
     token::Scope,
     trace::{EXPORTED, Exported, Fate},
 };
@@ -44,6 +48,7 @@ use crate::{
     AppState,
     auth::oidc::Oidc,
     error::{ApiError, ApiResult},
+    health::Readiness,
     routes::{Call, Routes},
 };
 
@@ -75,6 +80,7 @@ pub struct Metrics {
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     bodies_awaited: Gauge,
+    facts: Facts,
 }
 
 /// The figures of a route's requests of one method: who has them counts without making labels.
@@ -104,7 +110,13 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     /// The figures of a process that serves this store, to end users, too, where there is who knows them.
-    pub fn new(store: &Store, oidc: Option<&Arc<Oidc>>, attempts: &Attempts) -> Self {
+    pub fn new(
+        store: &Store,
+        oidc: Option<&Arc<Oidc>>,
+        attempts: &Attempts,
+        scheduler: &Scheduler,
+        readiness: &Readiness,
+    ) -> Self {
         let mut registry = Registry::with_prefix("utxoiq_store");
         let requests = Family::default();
         let latency: Family<_, _, fn() -> Histogram> =
@@ -137,7 +149,10 @@ impl Metrics {
             "What runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        registry.register_collector(Box::new(StoreFigures(store.clone(), attempts.clone())));
+        let own = StoreFigures(store.clone(), attempts.clone(), readiness.clone());
+        registry.register_collector(Box::new(own));
+        let facts = Facts::new(store, scheduler);
+        registry.register_collector(Box::new(facts.clone()));
         if let Some(oidc) = oidc {
             registry.register_collector(end_users::figures(store, oidc));
         }
@@ -147,6 +162,7 @@ impl Metrics {
             latency,
             in_flight,
             bodies_awaited,
+            facts,
         }
     }
 
@@ -208,7 +224,7 @@ fn class(status: StatusCode) -> usize {
 
 /// Reads the store's own counters at each scrape.
 #[derive(Clone)]
-struct StoreFigures(Store, Attempts);
+struct StoreFigures(Store, Attempts, Readiness);
 
 impl fmt::Debug for StoreFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,7 +238,16 @@ impl Collector for StoreFigures {
             CacheState::Up => 1_i64,
             CacheState::Down | CacheState::Off => 0,
         };
+        let is_ready = i64::from(self.2.is_ready());
+        gauge(
+            &mut encoder,
+            "ready",
+            "Whether this process can serve",
+            is_ready,
+        )?;
         gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
+        heard(&mut encoder, self.0.cache().heard())?;
+        writes(&mut encoder, &self.0.feedback_writer().snapshot())?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
         intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
         spans(&mut encoder)?;
@@ -314,6 +339,49 @@ fn cache_figures(encoder: &mut DescriptorEncoder<'_>, all: &[Figures]) -> Result
                 &buckets,
                 None,
             )?;
+    }
+    Ok(())
+}
+
+/// How far behind the database's changes this process is, at most.
+fn heard(encoder: &mut DescriptorEncoder<'_>, heard: Option<Duration>) -> Result<(), fmt::Error> {
+    let Some(heard) = heard else {
+        return Ok(());
+    };
+    ConstGauge::new(heard.as_secs_f64()).encode(encoder.encode_descriptor(
+        "cache_heard_age",
+        "How long ago this process began to ask the outbox, the last time that it was answered",
+        Some(&Unit::Seconds),
+        MetricType::Gauge,
+    )?)
+}
+
+/// What the writer of feedback has done, and what waits in it.
+fn writes(encoder: &mut DescriptorEncoder<'_>, writer: &WriterSnapshot) -> Result<(), fmt::Error> {
+    gauge(
+        encoder,
+        "feedback_waiting",
+        "Writes of feedback on their way into the database",
+        signed(writer.waiting),
+    )?;
+    for (name, help, count) in [
+        (
+            "feedback_writes",
+            "Writes of feedback that were committed",
+            writer.writes_total,
+        ),
+        (
+            "feedback_commits",
+            "Transactions that wrote feedback",
+            writer.commits_total,
+        ),
+        (
+            "feedback_refused",
+            "Writes refused because too many were waiting",
+            writer.refused_total,
+        ),
+    ] {
+        counter(encoder, name, help, count)?;
     }
     Ok(())
 }
@@ -523,6 +591,7 @@ pub fn routes() -> Routes {
 }
 
 async fn show(State(state): State<AppState>) -> ApiResult<Response> {
+    state.metrics.facts.refresh().await;
     let text = state.metrics.encode().map_err(|error| {
         ApiError::from(
             utxoiq_store::Error::internal("metrics could not be written").with_source(error),

@@ -438,6 +438,18 @@ impl Cache {
         }
     }
 
+    /// How long ago the last completed round of listening for changes began; `None` before the first. Values are served from
+    /// here for [`FRESH_MILLIS`] of it.
+    pub fn heard(&self) -> Option<Duration> {
+        match self.0.local_until.load(SeqCst) {
+            0 => None,
+            until => {
+                let began = until.saturating_sub(FRESH_MILLIS);
+                Some(Duration::from_millis(time::millis().saturating_sub(began)))
+            }
+        }
+    }
+
     /// What happened to each kind of values since the process started.
     pub fn figures(&self) -> Vec<Figures> {
         let counters = &self.0.counters;
@@ -454,7 +466,16 @@ impl Cache {
 
     /// How long some values that lie in Redis have left there; none while it is not used.
     pub async fn lives(&self) -> Result<Vec<Life>> {
-        let Some(attached) = self.0.attached(time::millis()) else {
+        // Also while this process hears of changes too late to read there: how long values live does not change with that.
+        let attached = {
+            let attached = self
+                .0
+                .attached
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            attached.clone().filter(|attached| attached.wire.is_alive())
+        };
+        let Some(attached) = attached else {
             return Ok(Vec::new());
         };
         let prefix = format!("{}:v:", attached.prefix);

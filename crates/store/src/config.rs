@@ -27,7 +27,7 @@ pub use settings::{
     AlertSettings, BackfillSettings, BackupCopySettings, BackupSettings, BackupStoreSettings,
     CacheSettings, ColdSettings, Config, DatabaseSettings, FeedbackSettings, LogFormat,
     LogSettings, MetricsSettings, OidcSettings, ProofCadence, RateLimitSettings, RedisSettings,
-    RetentionSettings, ScheduleSettings, ServerSettings, SloSettings,
+    RetentionSettings, SETTINGS, ScheduleSettings, ServerSettings, SloSettings,
 };
 pub use tiers::{Tier, Tiers};
 

@@ -53,6 +53,19 @@ pub struct Metrics<'a> {
     caches: &'a MetricCaches,
 }
 
+/// How many days of samples are in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// All of them.
+    pub hot: i64,
+    /// Those after today, which have their partitions already.
+    pub ahead: i64,
+    /// Those that should have gone to archives the night before the last.
+    pub overdue: i64,
+    /// Those before yesterday whose rollups were not compared with their samples.
+    pub unverified: i64,
+}
+
 impl<'a> Metrics<'a> {
     /// Metrics over a pool, long reads also over its replicas; what is recorded shares transactions with every handle on the same intake.
     pub fn new(
@@ -90,6 +103,23 @@ impl<'a> Metrics<'a> {
     /// Makes the partitions from today up to `metrics.days_ahead` days ahead; gives how many were missing.
     pub async fn make_days_ahead(&self, now: DateTime<Utc>) -> Result<u64> {
         days::make_ahead(self.pool, self.settings.days_ahead, now).await
+    }
+
+    /// How many days of samples there are at `now`.
+    pub async fn kept(&self, now: DateTime<Utc>) -> Result<Kept> {
+        let today = now.date_naive();
+        // What was due yesterday had a night to go.
+        let days =
+            TimeDelta::try_days(self.settings.hot_days.saturating_add(1)).unwrap_or_default();
+        let horizon = today.checked_sub_signed(days).unwrap_or(today);
+        let connection = self.pool.get().await?;
+        let row = db::query_one(&connection, &queries::COUNT_DAYS, &[&today, &horizon]).await?;
+        Ok(Kept {
+            hot: row.try_get("hot")?,
+            ahead: row.try_get("ahead")?,
+            overdue: row.try_get("overdue")?,
+            unverified: row.try_get("unverified")?,
+        })
     }
 
     /// Forgets the requests that came more than `metrics.idempotency_hours` ago; gives how many. One that is sent again

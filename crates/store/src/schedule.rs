@@ -50,7 +50,7 @@ mod task;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -87,6 +87,8 @@ struct Inner {
     settings: ScheduleSettings,
     runner: String,
     stop: watch::Sender<bool>,
+    /// How runs ended here.
+    ended: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
 impl Scheduler {
@@ -129,6 +131,7 @@ impl Scheduler {
                     runner
                 },
                 stop: watch::Sender::new(false),
+                ended: Mutex::default(),
             }),
         })
     }
@@ -155,6 +158,22 @@ impl Scheduler {
         )
         .await?;
         Ok(())
+    }
+
+    /// How the runs that ended in this process did: the task, how (`succeeded`, `failed` or `abandoned`), and how often. Each
+    /// task has each of them, so that the first of its kind is seen as one more.
+    pub fn runs(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let ended = self.inner.ended.lock();
+        let ended = ended.unwrap_or_else(PoisonError::into_inner);
+        let of = |task: &'static str| {
+            let count = |result| ended.get(&(task, result)).copied().unwrap_or_default();
+            SlotResult::NAMES.map(|result| (task, result, count(result)))
+        };
+        self.inner
+            .tasks
+            .iter()
+            .flat_map(|task| of(task.name))
+            .collect()
     }
 
     /// Runs what is due at `now`, all of it at once, and returns when the runs that this call started are done.

@@ -52,6 +52,9 @@ pub struct Args {
     /// How the answer is printed
     #[arg(long, default_value = "table", value_parser = ["table", "csv", "json"])]
     format: String,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// The most memory that DuckDB takes, such as 500MB
     #[arg(long, default_value = "1GB", value_parser = memory)]
     memory: String,
@@ -117,7 +120,7 @@ pub async fn run(store: &Store, args: Args) -> anyhow::Result<ExitCode> {
             "-batch",
             "-bail",
             "-no-init",
-            &format!("-{}", args.format),
+            &format!("-{}", if args.json { "json" } else { &args.format }),
             "-f",
         ])
         .arg(&script)

@@ -12,7 +12,11 @@ use utxoiq_store::{
 };
 use utxoiq_store_server::api::backfill::wire;
 
-use super::{Work, command::Template, watch::Progress};
+use super::{
+    Work,
+    command::Template,
+    watch::{Progress, print_json},
+};
 use crate::{
     client::{Api, Connection},
     output,
@@ -55,6 +59,9 @@ pub struct Args {
     /// A command that prints the hash of {block}: chunks are recorded with it, and a reorganised chain is found
     #[arg(long, value_name = "COMMAND")]
     checkpoint_command: Option<String>,
+    /// Print JSON: the job as it stands at the end
+    #[arg(long)]
+    json: bool,
     /// The command, with {start} and {end}, both included; a chunk is done when it exits with 0
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -112,6 +119,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(STOPPED));
     };
     if job.status.is_final() {
+        if args.json {
+            print_json(&api, job.id).await?;
+        }
         let hint = "--again starts a new job";
         progress.say(&format!(
             "the {} job {} of these blocks is {} already; {hint}",
@@ -149,6 +159,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     progress.say(&format!("job {}: {outcome}", job.id));
+    if args.json {
+        print_json(&api, job.id).await?;
+    }
     Ok(match outcome {
         Outcome::Completed => ExitCode::SUCCESS,
         Outcome::Stopped => ExitCode::from(STOPPED),

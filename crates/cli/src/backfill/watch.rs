@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
 use utxoiq_store::{
     backfill::{Job, Status, worker::Coordinator as _},
     error::Kind,
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     client::{Api, Connection},
-    output::{note, plain},
+    output::{self, note, plain},
 };
 
 /// Arguments.
@@ -24,6 +25,9 @@ pub struct Args {
     /// Seconds between two looks
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     every: f64,
+    /// Print JSON: the job as it ended
+    #[arg(long)]
+    json: bool,
 }
 
 /// Follows a job until it ends. Exits with 0 when it is completed, else with 1.
@@ -43,6 +47,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(Some(job)) => {
                 bar.show(&job);
                 if !job.status.is_active() {
+                    if args.json {
+                        print_json(&api, id).await?;
+                    }
                     return Ok(bar.end(&job));
                 }
             }
@@ -52,6 +59,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         tokio::time::sleep(every).await;
     }
+}
+
+/// Prints a job as the service shows it.
+pub async fn print_json(api: &Api, id: Uuid) -> anyhow::Result<()> {
+    let job: Value = api.get(&format!("monitoring/backfill/{id}"), &[]).await?;
+    output::json(&job)
 }
 
 async fn newest(api: &Api) -> anyhow::Result<Uuid> {

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::output::{Colour, painted};
+
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,6 +24,18 @@ impl State {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
         }
+    }
+
+    /// As wide as the widest, and in its colour on a terminal.
+    fn shown(self) -> String {
+        let colour = match self {
+            Self::Ok => Colour::Green,
+            Self::Warning => Colour::Yellow,
+            Self::Failed => Colour::Red,
+            Self::Skipped => Colour::Grey,
+        };
+        let text = format!("{:<7}", self.as_str());
+        painted(&text, colour, &std::io::stdout())
     }
 }
 
@@ -96,8 +110,8 @@ pub fn as_text(findings: &[Finding]) -> String {
     for finding in findings {
         let says = crate::output::plain(&finding.says);
         text.push_str(&format!(
-            "{:<7}  {:<widest$}  {says}\n",
-            finding.state.as_str(),
+            "{}  {:<widest$}  {says}\n",
+            finding.state.shown(),
             finding.check
         ));
         if let Some(mend) = &finding.mend {

@@ -42,6 +42,9 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<ExitCode> {
         (Some(user), _) => user,
         (None, Some(pseudonym)) => {
             let Some(user) = store.retention()?.user_of(pseudonym).await? else {
+                if args.json {
+                    outln!("null");
+                }
                 note(
                     "nobody of that pseudonym has feedback in the database: nothing is to be erased",
                 );

@@ -26,6 +26,9 @@ pub struct Args {
     /// The format
     #[arg(long, default_value = "csv", value_parser = ["csv", "ndjson"])]
     format: String,
+    /// JSON lines: the same as --format ndjson
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     #[command(flatten)]
     conditions: Conditions,
     /// The file to write, readable by its owner only; standard output where it is not given
@@ -48,10 +51,11 @@ async fn export(args: Args) -> anyhow::Result<()> {
         .map(|path| Target::new(path, args.force));
     let mut target = target.transpose()?;
     let api = Api::connect(&args.connection)?;
-    let mut query = vec![("format", args.format.clone())];
+    let format = if args.json { "ndjson" } else { &args.format };
+    let mut query = vec![("format", format.to_owned())];
     query.extend(args.conditions.parameters());
     let mut download = api.download("feedback/export", &query).await?;
-    let mut rows = Rows::new(&args.format);
+    let mut rows = Rows::new(format);
     while let Some(piece) = download.next().await? {
         rows.count(piece.as_ref());
         match &mut target {

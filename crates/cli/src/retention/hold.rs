@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     operator::actor,
-    output::{note, outln, plain},
+    output::{self, note, outln, plain},
     table::{Side, table},
 };
 
@@ -33,6 +33,9 @@ pub enum Command {
         /// Why; stays in the audit log
         #[arg(long)]
         reason: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -61,6 +64,9 @@ pub struct Add {
     /// The day on which it ends by itself; until it is released where it is not given
     #[arg(long, value_name = "DAY")]
     until: Option<NaiveDate>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub async fn run(command: Command, store: &Store) -> anyhow::Result<()> {
@@ -68,12 +74,16 @@ pub async fn run(command: Command, store: &Store) -> anyhow::Result<()> {
     match command {
         Command::Add(add) => {
             let until = add.until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-            let reason = add.reason.clone();
+            let (reason, json) = (add.reason.clone(), add.json);
             let hold = retention
                 .place_hold(held(add)?, &reason, until, store.now(), &actor())
                 .await?;
-            note("held; its id is");
-            outln!("{}", hold.id);
+            if json {
+                output::json(&hold)?;
+            } else {
+                note("held; its id is");
+                outln!("{}", hold.id);
+            }
         }
         Command::List { json } => {
             let holds = retention.holds().await?;
@@ -83,10 +93,13 @@ pub async fn run(command: Command, store: &Store) -> anyhow::Result<()> {
                 list(&holds)?;
             }
         }
-        Command::Release { id, reason } => {
+        Command::Release { id, reason, json } => {
             let hold = retention
                 .release_hold(id, &reason, store.now(), &actor())
                 .await?;
+            if json {
+                output::json(&hold)?;
+            }
             note(format!("the hold on {} is released", what(&hold.held)));
         }
     }

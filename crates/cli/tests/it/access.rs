@@ -63,9 +63,9 @@ async fn every_command_of_the_runbook_does_what_it_says() {
     };
     let first = run(&service, create).await;
     assert!(first.starts_with("uqs_") && !first.contains(char::is_whitespace));
-    listed(&service, list, "used never").await;
+    listed(&service, list, "  default  never  ").await;
     assert_eq!(answered(&service, &first).await, 200);
-    listed(&service, list, "tier default  used 20").await;
+    listed(&service, list, "  default  20").await;
 
     let second = run(&service, rotate).await;
     listed(&service, list, "old secret works until 20").await;

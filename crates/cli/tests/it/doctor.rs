@@ -15,10 +15,11 @@ struct Told {
 
 /// What it finds with these variables of the environment, and these arguments.
 async fn doctor(service: &Service, variables: &[(&str, &str)], arguments: &str) -> Told {
-    let variables: String = variables
+    let variables: Vec<String> = variables
         .iter()
-        .map(|(name, value)| format!("{name}='{value}' "))
+        .map(|(name, value)| format!("{name}='{value}'"))
         .collect();
+    let variables = variables.join(" ");
     let admin = service.cluster.admin_url("postgres");
     let line = format!("DATABASE_ADMIN_URL='{admin}' {variables} \"$0\" doctor --json {arguments}");
     let (code, out, err) = service.shell(&line).await;

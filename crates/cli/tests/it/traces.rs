@@ -93,7 +93,7 @@ async fn a_request_is_a_part_of_its_callers_trace_and_its_statements_are_parts_o
 
     // The shared transaction is a trace of its own, linked with the request that it is for.
     let batch = named(&all, "feedback.batch").unwrap();
-    assert_eq!(batch.links, [request.span_id.clone()]);
+    assert_eq!(batch.links, std::slice::from_ref(&request.span_id));
     assert_eq!(batch.parent_id, "");
     let write = named(&all, "feedback.write").unwrap();
     assert_eq!(write.parent_id, batch.span_id);
@@ -104,7 +104,7 @@ async fn a_request_is_a_part_of_its_callers_trace_and_its_statements_are_parts_o
     assert_eq!(look.parent_id, reading.span_id);
     assert_eq!(look.attribute("db.system.name"), Some("redis"));
     let load = named(&all, "cache.load").unwrap();
-    assert_eq!(load.links, [reading.span_id.clone()]);
+    assert_eq!(load.links, std::slice::from_ref(&reading.span_id));
     assert!(all.iter().any(|span| span.name == "pool.acquire"));
     assert!(request.nanos > 0);
     // What is asked all the time is no trace: the readiness check of the start, pings, polls.

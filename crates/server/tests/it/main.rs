@@ -20,6 +20,7 @@ mod contract;
 mod dashboard;
 mod document;
 mod feedback_http;
+mod figures;
 mod health;
 mod input;
 mod limits;

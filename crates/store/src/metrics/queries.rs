@@ -61,6 +61,7 @@ pub const ALL: &[&Statement] = &[
     &TOP,
     &READ_EXTREMES,
     &READ_DAYS,
+    &COUNT_DAYS,
     &READ_COLD_DAYS,
     &SERIES_IDS,
     &COUNT_OF_SERIES,

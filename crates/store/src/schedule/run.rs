@@ -1,6 +1,10 @@
 //! Running a claimed slot to its end.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -71,6 +75,18 @@ impl SlotResult {
     /// Whether the slot is done.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Succeeded { .. })
+    }
+
+    /// The ways to end, by their names.
+    pub const NAMES: [&'static str; 3] = ["succeeded", "failed", "abandoned"];
+
+    /// Its name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Abandoned { .. } => "abandoned",
+        }
     }
 
     fn abandoned(reason: &str) -> Self {
@@ -157,6 +173,11 @@ impl Inner {
             }
             End::Stopped => self.release(&claim).await,
         };
+        let ended = self.ended.lock();
+        *ended
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry((task.name, result.as_str()))
+            .or_default() += 1;
         let outcome = outcome_of(task, &claim, result);
         tracing::info!(task = task.name, slot_at = %claim.slot_at, result = ?outcome.result, "a scheduled task ended");
         outcome
