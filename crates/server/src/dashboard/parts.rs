@@ -66,7 +66,7 @@ pub(super) fn table(caption: &str, columns: &[&str], rows: &[Vec<Markup>]) -> Ma
     let is_number = |at: usize| columns.get(at).is_some_and(|name| name.starts_with('#'));
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table.wide[columns.len() > 4] {
+            table.wide[columns.len() > 3] {
                 caption.unseen { (caption) }
                 thead { tr {
                     @for (at, name) in columns.iter().enumerate() {

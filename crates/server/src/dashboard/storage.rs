@@ -244,7 +244,7 @@ fn next(plan: &Plan) -> Markup {
             vec![
                 parts::state(tone, word),
                 parts::cell(step.dataset.name()),
-                parts::cell(parts::day(step.day)),
+                html! { span.one-line { (step.day) } },
                 parts::cell(parts::count(step.rows)),
                 html! { div.long { (parts::sentence(&step.reason)) } },
             ]
@@ -310,7 +310,7 @@ fn archives(archives: &[ArchiveView], now: DateTime<Utc>) -> Markup {
                 _ => Tone::Plain,
             };
             vec![
-                parts::cell(parts::day(one.day)),
+                html! { span.one-line { (one.day) } },
                 parts::cell(one.part.to_string()),
                 parts::state(tone, one.state.name()),
                 parts::cell(one.rows.map_or_else(|| "–".to_owned(), parts::count)),

@@ -11,7 +11,7 @@ use utxoiq_store::{
 use super::Browser;
 use crate::{
     access::pool,
-    live::{Live, start},
+    live::{Live, answer, start},
     tokens::token_named,
 };
 
@@ -103,7 +103,9 @@ async fn no_more_streams_are_open_than_the_settings_allow_and_calls_are_answered
         (one.status(), two.status()),
         (200.try_into().unwrap(), 200.try_into().unwrap())
     );
-    let refused = browser.get(&live, "/dashboard/live/pool").await;
+    // A third one would never end.
+    let third = browser.ask(&live, "get", "/dashboard/live/pool");
+    let refused = answer(third.timeout(Duration::from_secs(5))).await;
     assert_eq!(refused.problem(503), "too_many_live_pages");
     // They take no place of those that are worked on, nor does a request's time end them.
     browser.get(&live, "/dashboard/pool").await.page(200);
