@@ -126,7 +126,7 @@ async fn every_action_is_done_by_a_click_and_told() {
         // The log-in leads to the page that was asked for.
         browser.open(&page).await;
         browser.log_in_here(service.token()).await;
-        assert_eq!(browser.address().await, page);
+        browser.arrives(&page, Duration::from_secs(5)).await;
         for (action, told) in [
             ("Pause", "The job is paused."),
             ("Resume", "The job goes on."),
@@ -181,7 +181,7 @@ async fn every_action_is_done_by_a_click_and_told() {
             .click("//select[@name='range']/option[@value='30d']")
             .await;
         browser.click("//button[text()='Show']").await;
-        assert!(browser.address().await.contains("range=30d"));
+        browser.arrives("range=30d", Duration::from_secs(5)).await;
         browser.click("//summary[text()='Figures']").await;
         browser.click("//aside//a[text()='Audit']").await;
         browser.click("//a[text()='Verify now']").await;
@@ -194,7 +194,7 @@ async fn every_action_is_done_by_a_click_and_told() {
             .sees("You are logged out.", Duration::from_secs(5))
             .await;
         browser.open(&page).await;
-        assert!(browser.address().await.contains("/login?to="));
+        browser.arrives("/login?to=", Duration::from_secs(5)).await;
         browser.asked_only(&service.url("")).await;
         browser.has_no_complaint().await;
     })

@@ -348,6 +348,9 @@ async fn watched(world: &mut World) {
     world.ask("schedule status", &[]).await;
     world.ask("schedule run", &["fold_feedback"]).await;
     world.ask("schedule tick", &[]).await;
+    world.ask("slo", &["C1.1", "C2.1"]).await;
+    // Of such as are tried here; a missed one would end with 1.
+    world.ask("slo", &["C1.1", "C5.1", "--probe"]).await;
 }
 
 async fn backups(world: &mut World) {

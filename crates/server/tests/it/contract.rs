@@ -101,11 +101,12 @@ fn differences() -> Vec<(&'static str, Ours, &'static str)> {
                 "idle",
                 "max",
                 "min",
+                "replicas",
                 "timed_out_total",
                 "wait",
                 "waiting",
             ]),
-            "the design adds active, idle and waiting, and what the pool's log says; the figures are this pool's",
+            "the design adds active, idle and waiting, what the pool's log says, and the pools of replicas; the figures are this pool's",
         ),
     ]
 }

@@ -252,8 +252,8 @@ fn probed(gathered: &Gathered, criterion: &str) -> Finding {
 fn never_tried(gathered: &Gathered, criterion: &str) -> String {
     // Connecting needs no database.
     if gathered.config.database.drill_url.is_none() && criterion != "C6.4" {
-        return "it was never tried: set database.drill_url to a connection of the role utxoiq_drill, so that it can be tried in a \
-                scratch database"
+        return "it was never tried: set database.drill_url to the drill's connection (docs/operations/backups.md), so that it can be \
+                tried in a scratch database"
             .to_owned();
     }
     let last = gathered

@@ -168,6 +168,19 @@ impl Browser {
             .to_owned()
     }
 
+    /// Waits until it is at an address with a certain part.
+    pub async fn arrives(&self, part: &str, within: Duration) {
+        let began = Instant::now();
+        loop {
+            let address = self.address().await;
+            if address.contains(part) {
+                return;
+            }
+            assert!(began.elapsed() < within, "at {address}, not at {part}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Runs a script on the page.
     pub async fn script(&self, script: &str) -> Value {
         self.post("execute/sync", json!({"script": script, "args": []}))

@@ -21,6 +21,9 @@ const OPAQUE: [&str; 9] = [
     "dimensions",
 ];
 
+/// A member that has one value by each of names that are data: those of tables, of which some have a day in them.
+const BY_NAME: &str = "tables";
+
 /// The types that each field of each command's answer was seen with.
 #[derive(Default)]
 pub struct Shapes(BTreeMap<String, BTreeSet<&'static str>>);
@@ -37,12 +40,14 @@ impl Shapes {
             .insert(type_of(value));
         match value {
             Value::Object(members) if !is_opaque => {
+                let is_by_name = path.rsplit(['.', ' ']).next() == Some(BY_NAME);
                 for (name, value) in members {
+                    let name = if is_by_name { "{}" } else { name };
                     let separator = if path.contains(": ") { "." } else { ": " };
                     self.note(
                         &format!("{path}{separator}{name}"),
                         value,
-                        OPAQUE.contains(&name.as_str()),
+                        OPAQUE.contains(&name),
                     );
                 }
             }
