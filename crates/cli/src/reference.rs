@@ -16,7 +16,7 @@ const INTRODUCTION: &str = include_str!("reference/introduction.md");
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// As JSON: each command, and whether it can answer in JSON
+    /// As JSON: each command, its options, and whether it can answer in JSON
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +32,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .iter()
             .map(|(name, command)| {
                 let has_json = command.get_arguments().any(|arg| arg.get_id() == "json");
-                json!({ "command": name, "json": has_json })
+                let options: Vec<&str> =
+                    command.get_arguments().filter_map(Arg::get_long).collect();
+                json!({ "command": name, "json": has_json, "options": options })
             })
             .collect();
         output::json(&told)?;

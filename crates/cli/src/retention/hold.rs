@@ -162,7 +162,8 @@ fn list(holds: &[Hold]) -> anyhow::Result<()> {
                 what(&hold.held),
                 short(hold.placed_at),
                 plain(&hold.placed_by),
-                hold.expires_at.map_or_else(|| "released".to_owned(), short),
+                hold.expires_at
+                    .map_or_else(|| "it is released".to_owned(), short),
                 plain(&hold.reason),
             ]
         })

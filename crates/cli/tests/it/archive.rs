@@ -171,7 +171,7 @@ impl House {
 }
 
 /// DuckDB's command line, installed once below the target folder.
-fn duckdb() -> Result<PathBuf, String> {
+pub fn duckdb() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("duckdb-cli");
     let program = folder.join("bin/duckdb");
     let run = |program: &Path, arguments: &[&str]| {

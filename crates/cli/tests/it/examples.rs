@@ -25,7 +25,10 @@ use tokio::net::TcpListener;
 use utxoiq_store::clock::{Clock as _, SystemClock};
 use utxoiq_store_testkit::{Proc, Receiver, collector::spans, ports::free_port};
 
-use crate::support::{Service, text, until};
+use crate::{
+    book,
+    support::{Service, text, until},
+};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -302,11 +305,23 @@ async fn the_fastapi_examples_backfill_goes_on_after_a_failure_and_after_a_kill(
     let Some(python) = python() else { return };
     let service = Service::start(&[]).await;
     let insights = Insights::start(&python, &service, &service.url("")).await;
-    let (status, job) = insights
-        .post("/backfills", None, json!({ "start": 0, "end": 1_999 }))
-        .await;
-    assert_eq!(status, 202, "{job}");
-    let id = job["id"].as_str().unwrap();
+    // What the README tells to send, on this port: a rating, statistics, a backfill.
+    let blocks = book::blocks("examples/fastapi/README.md");
+    let calls = blocks.iter().find(|block| block.text.starts_with("curl"));
+    let calls = calls.unwrap().text.replace("http://", "");
+    let calls = calls.replace("localhost:8100", &insights.url);
+    let output = tokio::process::Command::new("bash")
+        .args(["-e", "-c", &calls])
+        .output();
+    let output = output.await.unwrap();
+    let answers: Vec<Value> = serde_json::Deserializer::from_slice(&output.stdout)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!(answers.len(), 3, "{output:?}");
+    assert_eq!(answers[0]["yours"]["comment"], "useful", "{answers:?}");
+    assert_eq!(answers[1]["total_ratings"], 1, "{answers:?}");
+    let id = answers[2]["id"].as_str().unwrap();
     insights.until_job(id, "failed").await;
     let failed = insights.job(id).await;
     assert_eq!(failed["current_block"], 600, "{failed}");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use utxoiq_store::alert::{Condition, Severity};
 
 use self::shape::Shapes;
-use crate::support::{PASSWORD, Service, text};
+use crate::{furnished::Furnished, support::text};
 
 /// Commands whose answers are not looked at here, and why.
 const ELSEWHERE: [(&str, &str); 6] = [
@@ -37,96 +37,34 @@ const LINES: [&str; 6] = [
 ];
 
 struct World {
-    service: Service,
-    /// Settings of backups, as the shell has them.
-    variables: Vec<(String, String)>,
+    house: Furnished,
     shapes: Shapes,
     asked: BTreeSet<String>,
 }
 
 impl World {
     async fn new() -> Self {
-        let service = Service::start(&[]).await;
-        let admin = service.admin().await;
-        let sql = format!(
-            "alter role utxoiq_backup password '{PASSWORD}'; alter role utxoiq_drill password '{PASSWORD}'"
-        );
-        admin.batch_execute(&sql).await.unwrap();
-        for sql in ["create database elsewhere", "create database restored"] {
-            admin.batch_execute(sql).await.unwrap();
-        }
-        let mut world = Self {
-            service,
-            variables: Vec::new(),
+        Self {
+            house: Furnished::new(&[]).await,
             shapes: Shapes::default(),
             asked: BTreeSet::new(),
-        };
-        let keys: Vec<Value> = vec![
-            world.ask("backup keygen", &[]).await,
-            world.ask("backup keygen", &[]).await,
-        ];
-        let key = |index: usize, name: &str| keys[index][name].as_str().unwrap().to_owned();
-        fs::create_dir(world.service.path("backups")).unwrap();
-        let cluster = &world.service.cluster;
-        let store = format!("file://{}", world.service.path("backups").display());
-        let variables = [
-            ("DATABASE_ADMIN_URL", cluster.admin_url("postgres")),
-            (
-                "UTXOIQ_STORE_DATABASE__BACKUP_URL",
-                cluster.url("utxoiq_backup", PASSWORD, "postgres"),
-            ),
-            (
-                "UTXOIQ_STORE_DATABASE__DRILL_URL",
-                cluster.url("utxoiq_drill", PASSWORD, "elsewhere"),
-            ),
-            ("UTXOIQ_STORE_DATABASE__REGION", "europe-west1".to_owned()),
-            ("UTXOIQ_STORE_BACKUP_STORE__URL", store),
-            (
-                "UTXOIQ_STORE_BACKUP__RECOVERY_RECIPIENT",
-                key(0, "recipient"),
-            ),
-            ("UTXOIQ_STORE_BACKUP__DRILL_RECIPIENT", key(1, "recipient")),
-            ("UTXOIQ_STORE_BACKUP__DRILL_IDENTITY", key(1, "identity")),
-            (
-                "RESTORE_URL",
-                cluster.url("utxoiq_drill", PASSWORD, "restored"),
-            ),
-            ("RESTORE_KEY", key(0, "identity")),
-        ];
-        world.variables = variables
-            .map(|(name, value)| (name.to_owned(), value))
-            .to_vec();
-        let restored = cluster.admin_url("restored");
-        let (code, _, err) = world
-            .service
-            .shell(&format!("DATABASE_ADMIN_URL='{restored}' \"$0\" init"))
-            .await;
-        assert_eq!(code, 0, "{err}");
-        admin
-            .batch_execute("grant connect on database restored to utxoiq_drill")
-            .await
-            .unwrap();
-        world
+        }
     }
 
     /// Runs a command with `--json`; what it prints is JSON, and its fields are noted.
     async fn ask(&mut self, command: &str, arguments: &[&str]) -> Value {
-        let variables: Vec<String> = self
-            .variables
-            .iter()
-            .map(|(name, value)| format!("{name}='{value}'"))
-            .collect();
         let quoted: Vec<String> = arguments
             .iter()
             .map(|argument| format!("'{argument}'"))
             .collect();
-        let line = format!(
-            "{} \"$0\" {command} --json {}",
-            variables.join(" "),
-            quoted.join(" ")
+        let line = format!("\"$0\" {command} --json {}", quoted.join(" "));
+        let output = self.house.shell(&line).await;
+        let out = String::from_utf8(output.stdout).unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{command} {arguments:?}: {out}{err}"
         );
-        let (code, out, err) = self.service.shell(&line).await;
-        assert_eq!(code, 0, "{command} {arguments:?}: {out}{err}");
         let answer = if LINES.contains(&command) {
             let lines = out.lines().map(|line| {
                 serde_json::from_str(line)
@@ -145,8 +83,8 @@ impl World {
 
     async fn post(&self, path: &str, body: Value) {
         let answer = reqwest::Client::new()
-            .post(self.service.url(path))
-            .bearer_auth(self.service.token())
+            .post(self.house.service.url(path))
+            .bearer_auth(self.house.service.token())
             .header("X-User-Id", "user 1")
             .json(&body)
             .send()
@@ -183,7 +121,7 @@ async fn every_command_answers_in_json_with_the_fields_that_programs_know() {
     world.ask("migrate up", &[]).await;
 
     let all: Vec<Value> =
-        serde_json::from_str(&world.service.ok(&["reference", "--json"]).await).unwrap();
+        serde_json::from_str(&world.house.service.ok(&["reference", "--json"]).await).unwrap();
     for command in &all {
         let name = command["command"].as_str().unwrap();
         let is_elsewhere = ELSEWHERE.iter().any(|(command, _)| *command == name);
@@ -266,12 +204,12 @@ async fn feedback(world: &mut World) {
 }
 
 async fn metrics(world: &mut World) {
-    let at = world.service.store().now() - chrono::TimeDelta::hours(1);
+    let at = world.house.service.store().now() - chrono::TimeDelta::hours(1);
     let sample = |minutes: i64| {
         let at = at + chrono::TimeDelta::minutes(minutes);
         json!({"service_name": "api", "metric_type": "latency", "metric_value": 1.5, "unit": "ms", "timestamp": at}).to_string()
     };
-    let file = world.service.path("samples.ndjson");
+    let file = world.house.service.path("samples.ndjson");
     fs::write(&file, (0..30).map(sample).collect::<Vec<_>>().join("\n")).unwrap();
     world.ask("metrics import", &[text(&file)]).await;
     world
@@ -290,6 +228,7 @@ async fn cold(world: &mut World) {
                select gen_random_uuid(), 'old', 0, 9, 'cancelled', '{}', 1, t, 0, 0, t, t, t, t
                from (select now() - interval '200 days' as t) as past";
     world
+        .house
         .service
         .admin()
         .await
@@ -323,7 +262,7 @@ async fn cold(world: &mut World) {
 }
 
 async fn watched(world: &mut World) {
-    let store = world.service.store();
+    let store = world.house.service.store();
     let condition = Condition {
         key: "test:something".to_owned(),
         severity: Severity::Warning,
@@ -354,6 +293,7 @@ async fn watched(world: &mut World) {
 }
 
 async fn backups(world: &mut World) {
+    world.ask("backup keygen", &[]).await;
     world.ask("backup create", &[]).await;
     world.ask("backup list", &[]).await;
     world.ask("backup show", &["newest"]).await;
@@ -366,13 +306,13 @@ async fn backups(world: &mut World) {
 }
 
 async fn program(world: &mut World) {
-    let folder = world.service.path("man");
+    let folder = world.house.service.path("man");
     world.ask("man", &["--output", text(&folder)]).await;
     world.ask("config example", &[]).await;
     world.ask("config check", &[]).await;
     world.ask("openapi", &[]).await;
     world.ask("doctor", &[]).await;
-    let folder = world.service.path("migrations");
+    let folder = world.house.service.path("migrations");
     fs::create_dir(&folder).unwrap();
     world
         .ask("migrate new", &["add_something", "--dir", text(&folder)])

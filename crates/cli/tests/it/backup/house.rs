@@ -14,8 +14,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use utxoiq_store_testkit::postgres::{PgCluster, PgOptions, find_bin_dir};
 
-use super::{RUN, book};
-use crate::support::{BINARY, PASSWORD};
+use super::{BOOKS, RUN};
+use crate::{
+    book,
+    support::{BINARY, PASSWORD},
+};
 
 /// What a command said.
 pub struct Said {
@@ -149,11 +152,13 @@ impl House {
 
     /// Runs a block of the runbooks; what it says must be what the table says of it.
     pub fn run(&self, name: &str) -> Said {
-        let blocks = book::BOOKS.iter().flat_map(|book| book::blocks(book));
-        let block = blocks.into_iter().find(|block| block.name == name);
+        let blocks = BOOKS.iter().flat_map(|book| book::blocks(book));
+        let block = blocks
+            .filter(|block| block.language == "sh")
+            .find(|block| block.name == name);
         let block = block.unwrap_or_else(|| panic!("no runbook has {name}"));
         let (_, code, words) = RUN.iter().find(|step| step.0 == name).unwrap();
-        let said = self.shell(&block.commands);
+        let said = self.shell(&block.text);
         said.assert(name, *code, words);
         self.run.borrow_mut().insert(name.to_owned());
         said
