@@ -10,6 +10,7 @@
 mod end_users;
 mod facts;
 mod limits;
+mod replicas;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -234,10 +235,6 @@ impl fmt::Debug for StoreFigures {
 
 impl Collector for StoreFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let is_up = match self.0.cache().probe() {
-            CacheState::Up => 1_i64,
-            CacheState::Down | CacheState::Off => 0,
-        };
         let is_ready = i64::from(self.2.is_ready());
         gauge(
             &mut encoder,
@@ -245,15 +242,29 @@ impl Collector for StoreFigures {
             "Whether this process can serve",
             is_ready,
         )?;
-        gauge(&mut encoder, "cache_up", "Whether Redis answers", is_up)?;
+        cache_state(&mut encoder, self.0.cache().probe())?;
         heard(&mut encoder, self.0.cache().heard())?;
         writes(&mut encoder, &self.0.feedback_writer().snapshot())?;
         cache_figures(&mut encoder, &self.0.cache().figures())?;
         intake(&mut encoder, &self.0.metrics_intake().snapshot())?;
         spans(&mut encoder)?;
         limits::encode(&mut encoder, &self.0.limiter().figures(), self.1.refused())?;
-        pool(&mut encoder, &self.0.pool().snapshot(self.0.now()))
+        let now = self.0.now();
+        pool(&mut encoder, &self.0.pool().snapshot(now))?;
+        replicas::encode(&mut encoder, &self.0.reads().snapshot(now))
     }
+}
+
+/// Nothing where no Redis is configured: then none can be away.
+fn cache_state(encoder: &mut DescriptorEncoder<'_>, state: CacheState) -> Result<(), fmt::Error> {
+    let is_up = match state {
+        CacheState::Off => None,
+        CacheState::Up => Some(1_i64),
+        CacheState::Down => Some(0),
+    };
+    let family =
+        encoder.encode_descriptor("cache_up", "Whether Redis answers", None, MetricType::Gauge)?;
+    is_up.map_or(Ok(()), |is_up| ConstGauge::new(is_up).encode(family))
 }
 
 /// What a cached read, or a change, came to.

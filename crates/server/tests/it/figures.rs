@@ -26,6 +26,12 @@ async fn scraped() -> Exposition {
         ("UTXOIQ_STORE_OIDC__AUDIENCE", "store"),
         ("UTXOIQ_STORE_OIDC__JWKS_URL", &url),
         ("UTXOIQ_STORE_ALERT__WEBHOOK_URL", "http://127.0.0.1:9/"),
+        // Nobody listens there: the database answers instead, the primary.
+        ("REDIS_URL", "redis://127.0.0.1:9/0"),
+        (
+            "DATABASE_READ_URLS",
+            "postgresql://utxoiq_app:x@127.0.0.1:9/away",
+        ),
         (
             "UTXOIQ_STORE_ALERT__WEBHOOK_SECRET",
             "a secret of at least thirty-two characters",
