@@ -74,6 +74,20 @@ async fn the_ranking_is_exact_whatever_is_folded() {
                 assert_eq!(found, expected, "{ranking} of {min_ratings}, round {round}");
             }
         }
+        // The worst ones, and of a tie those that come first by their ids.
+        for (min_ratings, limit) in [(0, 1), (1, 7), (4, 100)] {
+            let found = feedback.bottom(min_ratings, limit).await.unwrap();
+            let mut worst = expected(&all, Ranking::BayesianMean, min_ratings);
+            worst.sort_by(|a, b| {
+                let by_score = a.bayesian_mean.total_cmp(&b.bayesian_mean);
+                by_score.then_with(|| a.insight_id.cmp(&b.insight_id))
+            });
+            worst.truncate(usize::try_from(limit).unwrap());
+            assert_eq!(
+                found, worst,
+                "the worst {limit} of {min_ratings}, round {round}"
+            );
+        }
         // After an even round nothing is open, after an odd one there are both.
         if round % 2 == 0 {
             super::fold(&admin).await;
