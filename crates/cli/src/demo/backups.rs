@@ -98,7 +98,9 @@ async fn prove(demo: &Demo, newest: DateTime<Utc>, written: &mut Written) {
         );
         return;
     }
-    demo.clock.set(newest + TimeDelta::minutes(150));
+    // At half past three, where it is later than that.
+    demo.clock
+        .set((newest + TimeDelta::minutes(150)).min(demo.as_of));
     let now = demo.store.now();
     if let Err(error) = demo
         .store

@@ -137,7 +137,7 @@ fn calendar(kept: &[Pruned], runs: &[Backup], today: NaiveDate) -> Markup {
         .collect();
     parts::card(
         "Calendar",
-        &parts::table(
+        &parts::calendar(
             "Backups by day",
             &["Week", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
             &rows,

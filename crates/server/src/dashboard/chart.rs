@@ -227,7 +227,11 @@ fn text() -> TextStyle<'static> {
 pub(super) fn bars(title: &str, description: &str, classes: &[(String, f64)]) -> Markup {
     let drawings = SIZES.map(|(class, width, height)| {
         let mut svg = String::new();
-        let drawn = plot_bars(SVGBackend::with_string(&mut svg, (width, height)), classes);
+        let drawn = plot_bars(
+            SVGBackend::with_string(&mut svg, (width, height)),
+            width,
+            classes,
+        );
         drawn
             .is_ok()
             .then(|| labelled(&svg, class, title, description))
@@ -239,6 +243,7 @@ pub(super) fn bars(title: &str, description: &str, classes: &[(String, f64)]) ->
 
 fn plot_bars<B: DrawingBackend>(
     backend: B,
+    width: u32,
     classes: &[(String, f64)],
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     use plotters::coord::ranged1d::IntoSegmentedCoord as _;
@@ -253,8 +258,11 @@ fn plot_bars<B: DrawingBackend>(
         .x_label_area_size(24)
         .y_label_area_size(54)
         .build_cartesian_2d((0..classes.len()).into_segmented(), 0.0..highest * 1.06)?;
+    // Names that would touch each other are left out.
+    let room = usize::try_from(width / 62).unwrap_or(1).max(1);
+    let every = classes.len().div_ceil(room).max(1);
     let name = |at: &SegmentValue<usize>| match at {
-        SegmentValue::CenterOf(at) => classes
+        SegmentValue::CenterOf(at) if at.is_multiple_of(every) => classes
             .get(*at)
             .map(|class| class.0.clone())
             .unwrap_or_default(),

@@ -194,7 +194,7 @@ fn ranked(title: &str, insights: &[Ranked]) -> Markup {
         .iter()
         .map(|one| {
             vec![
-                html! { div.long { a href=(address(&one.insight_id)) { (one.insight_id) } } },
+                html! { a href=(address(&one.insight_id)) { (parts::name(&one.insight_id)) } },
                 html! { (parts::bar("Mean rating", one.average_rating, 5.0)) },
                 parts::cell(format!("{:.2}", one.average_rating)),
                 parts::cell(parts::count(one.total_ratings)),

@@ -61,21 +61,38 @@ pub(super) fn card(title: &str, content: &Markup) -> Markup {
 }
 
 /// A table in a box of its own, which scrolls where it is too wide. `columns` are their names; those that begin with `#` are of
-/// numbers.
+/// numbers. On a phone each row of a wide one is a block of named fields.
 pub(super) fn table(caption: &str, columns: &[&str], rows: &[Vec<Markup>]) -> Markup {
+    drawn_table(caption, columns, rows, columns.len() > 3)
+}
+
+/// A table that stays one on a phone, too, because its columns are what it says: a calendar.
+pub(super) fn calendar(caption: &str, columns: &[&str], rows: &[Vec<Markup>]) -> Markup {
+    drawn_table(caption, columns, rows, false)
+}
+
+fn drawn_table(caption: &str, columns: &[&str], rows: &[Vec<Markup>], is_stack: bool) -> Markup {
+    let name = |at: usize| {
+        columns
+            .get(at)
+            .map_or("", |name| name.trim_start_matches('#'))
+    };
     let is_number = |at: usize| columns.get(at).is_some_and(|name| name.starts_with('#'));
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table.wide[columns.len() > 3] {
+            // The roles are those of the elements, which browsers forget where a stylesheet draws them as blocks.
+            table.wide[columns.len() > 3].stack[is_stack] role="table" {
                 caption.unseen { (caption) }
-                thead { tr {
-                    @for (at, name) in columns.iter().enumerate() {
-                        th scope="col" .number[is_number(at)] { (name.trim_start_matches('#')) }
+                thead role="rowgroup" { tr role="row" {
+                    @for at in 0..columns.len() {
+                        th scope="col" role="columnheader" .number[is_number(at)] { (name(at)) }
                     }
                 } }
-                tbody {
+                tbody role="rowgroup" {
                     @for row in rows {
-                        tr { @for (at, cell) in row.iter().enumerate() { td .number[is_number(at)] { (cell) } } }
+                        tr role="row" { @for (at, cell) in row.iter().enumerate() {
+                            td role="cell" data-name=(name(at)) .number[is_number(at)] { (cell) }
+                        } }
                     }
                 }
             }
@@ -319,6 +336,29 @@ pub(super) fn rate(a_second: f64) -> String {
     format!("{}/{unit}", number(rate))
 }
 
+/// A name as a cell: on one line unless it is a long one.
+pub(super) fn name(text: &str) -> Markup {
+    let is_short = text.chars().count() <= 36;
+    html! { span.one-line[is_short].long[!is_short] { (text) } }
+}
+
+/// What a task says of its run: a flat object as words, all else as it is.
+pub(super) fn said(outcome: &serde_json::Value) -> String {
+    use serde_json::Value;
+    let plain = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    let words = outcome.as_object().and_then(|members| {
+        let one = |(name, value): (&String, &Value)| {
+            Some(format!("{} {}", name.replace('_', " "), plain(value)?))
+        };
+        members.iter().map(one).collect::<Option<Vec<_>>>()
+    });
+    words.map_or_else(|| outcome.to_string(), |words| words.join(", "))
+}
+
 /// Text as a cell.
 pub(super) fn cell(text: impl Into<String>) -> Markup {
     let text: String = text.into();
@@ -335,11 +375,16 @@ pub(super) fn begin(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(chrono::NaiveTime::MIN).and_utc()
 }
 
-/// A message as a sentence: messages are lower case.
+/// A message as a sentence: messages are lower case. A name that it begins with stays as it is.
 pub(super) fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(char::to_uppercase);
-    let mut sentence: String = first.into_iter().flatten().chain(letters).collect();
+    let word = text.split(' ').next().unwrap_or_default();
+    let word = word.trim_end_matches([',', ':', '.']);
+    let mut sentence = text.to_owned();
+    if word.chars().all(char::is_alphabetic) {
+        let mut letters = text.chars();
+        let first = letters.next().map(char::to_uppercase);
+        sentence = first.into_iter().flatten().chain(letters).collect();
+    }
     if !sentence.ends_with(['.', '!', '?']) {
         sentence.push('.');
     }
@@ -435,8 +480,19 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_is_told_in_words_where_it_is_flat() {
+        let flat = serde_json::json!({"archived": 2, "removed_objects": 0});
+        assert_eq!(said(&flat), "archived 2, removed objects 0");
+        assert_eq!(said(&serde_json::json!({})), "");
+        let deep = serde_json::json!({"steps": [1]});
+        assert_eq!(said(&deep), "{\"steps\":[1]}");
+    }
+
+    #[test]
     fn messages_become_sentences() {
         assert_eq!(sentence("the job is done"), "The job is done.");
+        assert_eq!(sentence("well, it is"), "Well, it is.");
+        assert_eq!(sentence("web-api is slow"), "web-api is slow.");
         assert_eq!(sentence(""), ".");
     }
 }

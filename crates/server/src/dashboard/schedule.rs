@@ -55,7 +55,7 @@ async fn list(state: AppState, viewer: Viewer, asked: Asked) -> ApiResult<View> 
     let rows: Vec<Vec<Markup>> = tasks.iter().map(|task| row(task, &viewer)).collect();
     let columns = [
         "Task",
-        "When (UTC)",
+        "When",
         "State",
         "Last run",
         "Last success",
@@ -150,7 +150,7 @@ async fn one(state: AppState, viewer: Viewer, asked: Asked) -> ApiResult<View> {
         section.card {
             p { (standing(task)) } p { (parts::sentence(task.description)) }
             dl.facts {
-                dt { "When" } dd { (task.cadence) " UTC" }
+                dt { "When" } dd { (task.cadence) }
                 dt { "Next" } dd { (parts::ago(task.next_slot_at, viewer.now)) }
                 dt { "Last success" } dd { (parts::ago_or(task.last_success_at, viewer.now, "never")) }
                 @if !task.criterion.is_empty() { dt { "Criterion" } dd { (task.criterion) } }
@@ -201,7 +201,7 @@ fn run_row(slot: &Slot, viewer: &Viewer) -> Vec<Markup> {
     let says = slot
         .error
         .clone()
-        .or_else(|| slot.outcome.as_ref().map(ToString::to_string))
+        .or_else(|| slot.outcome.as_ref().map(parts::said))
         .unwrap_or_default();
     vec![
         html! { (parts::exactly(slot.slot_at)) @if slot.on_demand { " " span.hint { "by hand" } } },

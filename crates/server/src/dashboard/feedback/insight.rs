@@ -58,7 +58,7 @@ pub(super) async fn view(state: AppState, viewer: Viewer, asked: Asked) -> ApiRe
                 parts::ago_or(entry.commented_at, viewer.now, "–"),
                 html! { div.long { (entry.comment.as_deref().unwrap_or_default()) } },
                 stars(entry.rating),
-                html! { div.long { (entry.user_id) } },
+                parts::name(&entry.user_id),
             ]
         })
         .collect();

@@ -66,7 +66,7 @@ fn shown(one: &FlaggedInsight, viewer: &Viewer) -> Markup {
             @if !one.latest_reasons.is_empty() {
                 (parts::table("The latest reasons", &["When", "As", "Reason", "User"], &one.latest_reasons.iter().map(|reason| vec![
                     parts::ago(reason.flagged_at, viewer.now), parts::cell(reason.flag_type.as_str()),
-                    html! { div.long { (reason.reason) } }, html! { div.long { (reason.user_id) } },
+                    html! { div.long { (reason.reason) } }, parts::name(&reason.user_id),
                 ]).collect::<Vec<_>>()))
             }
         }

@@ -161,8 +161,8 @@ fn form(wanted: &Wanted) -> Markup {
 fn row(entry: &Entry, viewer: &Viewer) -> Vec<Markup> {
     vec![
         parts::ago(entry.updated_at, viewer.now),
-        html! { div.long { a href=(address(&entry.insight_id)) { (entry.insight_id) } } },
-        html! { div.long { (entry.user_id) } },
+        html! { a href=(address(&entry.insight_id)) { (parts::name(&entry.insight_id)) } },
+        parts::name(&entry.user_id),
         stars(entry.rating),
         html! { @match entry.flag_type { Some(kind) => { (kind.as_str()) @if let Some(reason) = &entry.flag_reason { div.hint.long { (reason) } } }, None => span.hint { "–" } } },
         html! { div.long { (entry.comment.as_deref().unwrap_or_default()) } },

@@ -46,6 +46,9 @@ async fn a_held_day_stays_hot_and_a_held_archive_stays_cold_until_it_is_released
         1
     );
     assert_eq!(house.run_on(after(first, 501)).await.expired.len(), 1);
+    // That is a change of cached values of now, whatever time the run goes by.
+    let sql = "select count(*) from cache_outbox where abs(extract(epoch from clock_timestamp() - written_at)) > 600";
+    assert_eq!(house.number(sql).await, 0);
     assert!(house.objects("").is_empty());
     house.assert_chain().await;
 }
