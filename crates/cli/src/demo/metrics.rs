@@ -27,6 +27,9 @@ const CLOSEST: i64 = 7;
 const HOT: i64 = 91;
 const COLD: i64 = 456;
 
+/// How many days are sampled at most: what is older went from cold storage weeks ago, and would be written for nothing.
+const SEEN: i64 = 490;
+
 /// When retention runs.
 const NIGHT: TimeDelta = TimeDelta::hours(2);
 
@@ -35,12 +38,12 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Writes them, and runs retention each night of the history that it takes.
 pub async fn lay(demo: &Demo, sample_minutes: i64, written: &mut Written) -> anyhow::Result<()> {
-    let first = demo.first_day();
     let last = demo.as_of.date_naive();
+    let first = demo.first_day().max(last - TimeDelta::days(SEEN));
     let world = World::new(demo.random(3), first, demo.as_of);
     let step = demo.progress.begin(
         "metrics and retention",
-        u64::try_from(demo.days).unwrap_or_default() + 1,
+        u64::try_from((last - first).num_days()).unwrap_or_default() + 1,
     );
     written.series = world.series.len() as u64;
     let mut history = History {
