@@ -37,3 +37,6 @@ begin
     end if;
     perform archive_audit(its, 'expire', at, actor, jsonb_build_object('reason', why));
 end $$;
+
+revoke execute on function archive_expire from public;
+grant execute on function archive_expire to utxoiq_retention;

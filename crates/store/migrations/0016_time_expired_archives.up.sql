@@ -2,6 +2,7 @@
 -- When a change of cached values was written is told by the database's clock, as for all others: a run of retention passes the
 -- time at which it began, which is long past at its end, so that changes seemed to be heard of late (C4.3).
 -- created: 2026-11-24T03:15:00Z
+-- utxoiq: allow time-read because it is when the change is written, which is compared with when it is heard of by the same clock
 create or replace function archive_expire(of_run bigint, of_archive uuid, given jsonb, why text, at timestamptz, actor text) returns void
     language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -40,3 +41,6 @@ begin
     end if;
     perform archive_audit(its, 'expire', at, actor, jsonb_build_object('reason', why));
 end $$;
+
+revoke execute on function archive_expire from public;
+grant execute on function archive_expire to utxoiq_retention;

@@ -116,8 +116,12 @@ async fn every_command_answers_in_json_with_the_fields_that_programs_know() {
     watched(&mut world).await;
     backups(&mut world).await;
     program(&mut world).await;
-    // Last: it takes a table away.
-    world.ask("migrate down", &["--allow-data-loss"]).await;
+    // Last: until one takes a table away.
+    let mut is_lost = false;
+    while !is_lost {
+        let down = world.ask("migrate down", &["--allow-data-loss"]).await;
+        is_lost = !down["lost"].as_array().unwrap().is_empty();
+    }
     world.ask("migrate up", &[]).await;
 
     let all: Vec<Value> =
