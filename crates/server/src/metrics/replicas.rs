@@ -8,12 +8,15 @@ use prometheus_client::{
 };
 use utxoiq_store::db::replica::ReplicaSnapshot;
 
+/// A gauge: its name, what it says, and where it comes from.
+type Figure = (&'static str, &'static str, fn(&ReplicaSnapshot) -> i64);
+
 /// What each replica did. Their names come from the settings, so that there are few.
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
     replicas: &[ReplicaSnapshot],
 ) -> Result<(), fmt::Error> {
-    let figures: [(&str, &str, fn(&ReplicaSnapshot) -> i64); 2] = [
+    let figures: [Figure; 2] = [
         (
             "replica_in_use",
             "Whether reads are sent to a replica of database.read_urls: 1 or 0",
