@@ -57,6 +57,15 @@ async fn a_request_is_a_part_of_its_callers_trace_and_its_statements_are_parts_o
     let service = traced(&collector.url(""), &[("REDIS_URL", &url)]).await;
     let (user, comment) = ("user-nobody-may-see", "a comment nobody may see");
     assert!(rate(&service, user, comment).await.is_success());
+    // Before that nobody looks there.
+    service
+        .server()
+        .wait_for_line(
+            |line| line.contains("Redis answers"),
+            std::time::Duration::from_mins(1),
+        )
+        .await
+        .unwrap();
     // An insight that no cache has: a look into Redis, and the database.
     let stats = service
         .get("/api/v1/feedback/stats?insight_id=insight-of-a-secret")
@@ -66,9 +75,17 @@ async fn a_request_is_a_part_of_its_callers_trace_and_its_statements_are_parts_o
     let all = || spans(&collector);
     until("the spans of both requests have come", async || {
         let all = all();
-        named(&all, "feedback.batch").is_some()
-            && named(&all, "cache.load").is_some()
-            && named(&all, "GET /api/v1/feedback/stats").is_some()
+        [
+            "POST /api/v1/feedback/rate",
+            "feedback.batch",
+            "feedback.write",
+            "GET /api/v1/feedback/stats",
+            "look",
+            "cache.load",
+            "pool.acquire",
+        ]
+        .iter()
+        .all(|name| named(&all, name).is_some())
     })
     .await;
     let all = all();
