@@ -62,7 +62,7 @@ async fn a_request_is_a_part_of_its_callers_trace_and_its_statements_are_parts_o
         .server()
         .wait_for_line(
             |line| line.contains("Redis answers"),
-            std::time::Duration::from_mins(1),
+            Duration::from_mins(1),
         )
         .await
         .unwrap();
