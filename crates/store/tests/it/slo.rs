@@ -1,6 +1,7 @@
 //! The criteria: how they are judged, and that each can be seen red.
 
 mod facts;
+mod overdue;
 mod probes;
 mod red;
 
