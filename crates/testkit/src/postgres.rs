@@ -205,6 +205,13 @@ impl PgCluster {
         self.lock().log()
     }
 
+    /// How long processors have worked for this server so far, in all its processes, also those that have ended. It is
+    /// counted in ticks of the kernel, a hundredth of a second each: a difference says something from a second on.
+    pub async fn processor_time(&self) -> Duration {
+        self.with(|cluster| processor_time(cluster.pid(), &cluster.data))
+            .await
+    }
+
     /// Kills the postmaster with SIGKILL and returns when its last child is gone and its shared memory free.
     ///
     /// Until then a new start is refused ("pre-existing shared memory block is still in use"), and a backend that has
@@ -564,6 +571,13 @@ impl Cluster {
         command
     }
 
+    fn pid(&self) -> u32 {
+        self.postmaster
+            .as_ref()
+            .expect("the cluster does not run")
+            .id()
+    }
+
     fn dir(&self) -> &Path {
         self.dir.as_ref().expect("the cluster was destroyed").path()
     }
@@ -660,6 +674,31 @@ fn processes_in(dir: &Path) -> Vec<Pid> {
         .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == dir))
         .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
         .collect()
+}
+
+/// What the processes of a cluster have used, user and system. The postmaster waits for its children, and with that the
+/// kernel adds theirs to what it keeps for it.
+fn processor_time(postmaster: u32, data: &Path) -> Duration {
+    let of_one = |pid: Pid| {
+        let pid = pid.as_raw_nonzero().get();
+        // One that has just ended is counted with the postmaster's children.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name, in brackets, may hold anything; user, system, and both of ended children are the 12th to 15th after it.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let taken = if u32::try_from(pid).is_ok_and(|pid| pid == postmaster) {
+            4
+        } else {
+            2
+        };
+        fields
+            .split_whitespace()
+            .skip(11)
+            .take(taken)
+            .map(|ticks| ticks.parse::<u64>().expect("the kernel counts in ticks"))
+            .sum::<u64>()
+    };
+    let ticks: u64 = processes_in(data).into_iter().map(of_one).sum();
+    Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second())
 }
 
 fn settings(options: &PgOptions) -> String {

@@ -117,3 +117,28 @@ async fn dropping_a_cluster_leaves_nothing() {
     assert!(!std::path::Path::new(&data).exists());
     assert!(tokio_postgres::connect(&url, NoTls).await.is_err());
 }
+
+#[tokio::test]
+async fn what_processors_do_for_it_is_counted_and_kept_when_connections_end() {
+    let cluster = PgCluster::start(PgOptions::default()).await;
+    let before = cluster.processor_time().await;
+    let client = connect(&cluster.admin_url("postgres")).await;
+    // It ends when its own process has worked for so long, however busy the machine is.
+    let sql = "do $$ begin
+                   while (select sum(ticks::bigint) from (select unnest((regexp_split_to_array(
+                              pg_read_file('/proc/self/stat'), '[ ]'))[14:15]) as ticks) own) < 50 loop
+                       perform count(*) from generate_series(1, 10000);
+                   end loop;
+               end $$";
+    client.batch_execute(sql).await.unwrap();
+    let during = cluster.processor_time().await;
+    assert!(
+        during >= before + Duration::from_millis(400),
+        "{before:?}, {during:?}"
+    );
+    drop(client);
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(cluster.processor_time().await >= during);
+    }
+}
