@@ -210,15 +210,18 @@ impl Bench {
         };
         let theirs = async || {
             run(&self.admin, RESET).await;
-            // Theirs are folded as ours are.
+            // Theirs are folded as ours are. The last fold is waited for: the tables are about to be emptied.
+            let done = Arc::new(AtomicBool::new(false));
+            let folding = Arc::clone(&done);
             let folds = tokio::spawn(async move {
-                loop {
+                while !folding.load(Relaxed) {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     store.feedback().fold().await.unwrap();
                 }
             });
             let sample = self.pgbench.run(options, &script).await;
-            folds.abort();
+            done.store(true, Relaxed);
+            folds.await.unwrap();
             sample
         };
         compare(options, title, C2_1, ours, theirs).await
