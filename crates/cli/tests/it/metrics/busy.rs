@@ -101,6 +101,23 @@ async fn run(url: &str, file: &std::path::Path, more: &[&str]) -> (i32, String) 
     (status.code().unwrap_or(-1), process.output())
 }
 
+/// The document that it prints, without what it says beside it.
+async fn answer(url: &str, file: &std::path::Path) -> (i32, serde_json::Value) {
+    let run = tokio::process::Command::new(BINARY)
+        .args([
+            "metrics", "import", "--format", "ndjson", "--json", "--url", url,
+        ])
+        .arg(file)
+        .env("UTXOIQ_STORE_TOKEN", "uqs_x")
+        .kill_on_drop(true)
+        .output();
+    let limit = Duration::from_mins(1);
+    let output = tokio::time::timeout(limit, run).await.unwrap().unwrap();
+    let told = serde_json::from_slice(&output.stdout);
+    let told = told.unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code().unwrap_or(-1), told)
+}
+
 #[tokio::test]
 async fn an_import_waits_for_a_busy_service_and_halves_what_is_too_large() {
     let folder = tempfile::TempDir::new().unwrap();
@@ -121,10 +138,8 @@ async fn an_import_waits_for_a_busy_service_and_halves_what_is_too_large() {
     std::fs::write(&file, long).unwrap();
     let manner = Manner::new(1, 20);
     let url = manner.serve().await;
-    let (code, output) = run(&url, &file, &["--json"]).await;
-    assert_eq!((code, manner.lines.load(SeqCst)), (1, 4), "{output}");
-    let told = &output[output.find('{').unwrap()..=output.rfind('}').unwrap()];
-    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    let (code, told) = answer(&url, &file).await;
+    assert_eq!((code, manner.lines.load(SeqCst)), (1, 4), "{told}");
     let firsts: Vec<_> = told["rejected"]
         .as_array()
         .unwrap()
