@@ -57,6 +57,7 @@ use utxoiq_store_testkit::{PgCluster, PgOptions};
 use measure::{
     Options,
     driver::{Sample, drive},
+    report::median,
 };
 
 const DATABASE: &str = "postgres";
@@ -383,14 +384,4 @@ async fn rate_until(store: &'static Store, stop: Arc<AtomicBool>) -> u64 {
         written += 1;
     }
     written
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    if numbers.len() % 2 == 1 {
-        numbers[middle]
-    } else {
-        numbers[middle - 1].midpoint(numbers[middle])
-    }
 }

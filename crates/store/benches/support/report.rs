@@ -169,7 +169,8 @@ pub fn print_table(theirs: &str, comparisons: impl IntoIterator<Item = Option<Co
     );
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
+/// The middle of some numbers, or between the two that are.
+pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
     if numbers.len() % 2 == 1 {
