@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use utxoiq_store_testkit::{Mode, proxy::Ending, urls};
+use uuid::Uuid;
 
 use super::{
     INSIGHTS, SERVERS,
     checker::Verdict,
     faults::{Fault, Step},
     has_redis,
-    history::{Purpose, Time},
+    history::{Purpose, Stats, Time},
+    sql,
     storm::{Load, Storm},
     world::{Base, Kind, World},
 };
@@ -26,12 +28,19 @@ const COST: Duration = Duration::from_millis(50);
 /// that tests share is not quiet.
 const SLOW_SHARE: f64 = 0.03;
 
+/// Longer than changes take to be heard of: until then, what is read of a new insight is not put into Redis.
+const HEARD: Duration = Duration::from_millis(150);
+/// Until what a server has read lies in Redis.
+const FILLED: Duration = Duration::from_millis(20);
+
 /// Waits until each server has had another hit in Redis; how long that took.
 ///
-/// The limit holds for undisturbed time, in which both Redis and the server answer the harness quickly: on a machine
-/// that is busy with other tests Redis is, to a server that waits 50 ms, away.
+/// Hits of the load alone come about once a second, by chance: each try makes sure that there is one to be had. The limit
+/// holds for undisturbed time, in which both Redis and the server answer the harness quickly: on a machine that is busy
+/// with other tests Redis is, to a server that waits 50 ms, away.
 async fn back_in_use(world: &World, after: &str) -> Duration {
     let started = Instant::now();
+    let owner = world.owner().await;
     let mut waited = Duration::ZERO;
     for server in 0..SERVERS {
         let before = redis_hits(world, server).await;
@@ -40,7 +49,7 @@ async fn back_in_use(world: &World, after: &str) -> Duration {
             world.redis.ask(&["PING"]).await;
             world.alive(server).await;
             let is_quick = asked.elapsed() < QUICK;
-            sleep(Duration::from_millis(20)).await;
+            offer(world, &owner, server).await;
             if redis_hits(world, server).await > before {
                 break;
             }
@@ -58,6 +67,21 @@ async fn back_in_use(world: &World, after: &str) -> Duration {
         }
     }
     started.elapsed()
+}
+
+/// Lets a server read what another one has just read: an insight that nobody else asks for.
+async fn offer(world: &World, owner: &tokio_postgres::Client, server: usize) {
+    let insight = format!("offer-{}", Uuid::new_v4());
+    owner
+        .execute(sql::RATE, &[&insight, &"somebody", &5_i16])
+        .await
+        .unwrap();
+    sleep(HEARD).await;
+    for reader in [(server + 1) % SERVERS, server] {
+        let read = world.stats(reader, &insight, None).await;
+        assert_eq!(read, Ok(Stats([0, 0, 0, 0, 1])), "server {reader}");
+        sleep(FILLED).await;
+    }
 }
 
 async fn redis_hits(world: &World, server: usize) -> f64 {
